@@ -1,0 +1,90 @@
+"""The record of one published volume: what survives a restart of the node room.
+
+Kept as versioned JSON, one file per target path (design P4). It has no secret in it: object versions are
+what the status object shows anyway. It counts only while the boot, the device of the tmpfs and the content
+agree with it; anything unreadable is no record.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ContentFile:
+    """A regular file that the provider wrote itself: enough to tell later that it is still that file."""
+
+    path: str
+    size: int
+    inode: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeRecord:
+    """One published volume. Times of `*_time` are seconds since the epoch, for people; `*_boottime` are
+    seconds of CLOCK_BOOTTIME, for arithmetic (it never steps, and the record dies with the boot anyway).
+    """
+
+    boot_id: str
+    device: int
+    volume_id: str
+    target_path: str
+    pod_name: str
+    pod_namespace: str
+    pod_uid: str
+    service_account: str
+    class_name: str
+    class_uid: str
+    class_generation: int
+    provider: str
+    data_directory: str
+    files: tuple[ContentFile, ...]
+    object_versions: tuple[tuple[str, str], ...]
+    adopted: bool
+    attempt_time: float
+    success_time: float
+    success_boottime: float
+    last_error: str
+
+
+def record_name(target_path: str) -> str:
+    """File name of the record: the target path may be longer than a file name, its hash never is."""
+    return hashlib.sha256(target_path.encode("utf-8", "surrogateescape")).hexdigest() + ".json"
+
+
+def encode(record: VolumeRecord) -> bytes:
+    """The record as JSON, deterministic: equal records are equal bytes."""
+    document = {"version": FORMAT_VERSION, **dataclasses.asdict(record)}
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(data: bytes) -> VolumeRecord | None:
+    """The record, or None for whatever this program did not write whole: then there is none."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(document, dict) or document.pop("version", None) != FORMAT_VERSION:
+        return None
+    try:
+        return _checked(document)
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
+def _checked(document: dict[str, Any]) -> VolumeRecord:
+    files = tuple(ContentFile(**entry) for entry in document.pop("files"))
+    versions = tuple((str(name), str(version)) for name, version in document.pop("object_versions"))
+    record = VolumeRecord(files=files, object_versions=versions, **document)
+    for field in dataclasses.fields(VolumeRecord):
+        value = getattr(record, field.name)
+        if field.type in (str, int, bool) and type(value) is not field.type:
+            raise TypeError(field.name)
+        if field.type is float and (type(value) not in (int, float) or isinstance(value, bool)):
+            raise TypeError(field.name)
+    if not all(isinstance(entry.path, str) and type(entry.size) is int for entry in files):
+        raise TypeError("files")
+    return record

@@ -1,0 +1,1 @@
+"""The adapters behind the ports: everything that touches the kernel, the disk or a socket."""

@@ -1,0 +1,1 @@
+"""What every supervised process shares: flags, logs, threads, signals."""

@@ -58,7 +58,9 @@ def format_path(path: tuple[str | int, ...]) -> str:
     return text or "(document)"
 
 
-def from_manifest(manifest: object, *, default_namespace: str, uid: str, generation: int) -> SecretProviderClass:
+def from_manifest(
+    manifest: object, *, default_namespace: str, uid: str, generation: int
+) -> SecretProviderClass:
     """Read one manifest of kind SecretProviderClass, v1 or v1alpha1 (the same shape for what is used here).
 
     The types are those of the CRD's schema: strings stay strings (an unquoted `true` is an error, as the
@@ -144,5 +146,12 @@ def _string_map(value: object, path: tuple[str | int, ...]) -> dict[str, str]:
 
 
 def _kind(value: object) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "a mapping", str: "a string"}
+    names = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "a mapping",
+        str: "a string",
+    }
     return names.get(type(value), f"a {type(value).__name__}")

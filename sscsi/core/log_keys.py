@@ -1,0 +1,41 @@
+"""The keys of log fields. A field whose key is not here is not written: a closed list keeps secrets out."""
+
+METHOD = "method"
+CODE = "code"
+SECONDS = "seconds"
+VOLUME_ID = "volume_id"
+TARGET_PATH = "target_path"
+POD = "pod"
+CLASS = "class"
+PROVIDER = "provider"
+VERSIONS = "versions"
+FLAG = "flag"
+REASON = "reason"
+ERROR = "error"
+STACK = "stack"
+PATH = "path"
+COUNT = "count"
+OBJECT = "object"
+SIGNAL = "signal_name"
+BYTES = "bytes"
+
+ALL = (
+    METHOD,
+    CODE,
+    SECONDS,
+    VOLUME_ID,
+    TARGET_PATH,
+    POD,
+    CLASS,
+    PROVIDER,
+    VERSIONS,
+    FLAG,
+    REASON,
+    PATH,
+    COUNT,
+    OBJECT,
+    SIGNAL,
+    BYTES,
+    ERROR,
+    STACK,
+)

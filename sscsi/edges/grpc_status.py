@@ -1,0 +1,148 @@
+"""The one place that turns errors into gRPC statuses, and writes the one log line of each call.
+
+The codes are upstream's as measured (upstream-driver reference, 2.3 to 2.9): what Go returns as a plain error
+arrives as UNKNOWN. Kubelet takes CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RESOURCE_EXHAUSTED and ABORTED for
+"perhaps mounted" and all others for "not mounted" (sidecars reference, C8), so the choice matters.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from sscsi import errors
+from sscsi.core import log_keys
+
+log = logging.getLogger(__name__)
+
+CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
+    errors.ConfigError: grpc.StatusCode.INTERNAL,
+    errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.ClassMissingInRequestError: grpc.StatusCode.UNKNOWN,
+    errors.ClassNotFoundError: grpc.StatusCode.UNKNOWN,
+    errors.ClassInvalidError: grpc.StatusCode.UNKNOWN,
+    errors.ClusterUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.ProviderNotFoundError: grpc.StatusCode.UNKNOWN,
+    # The code of a ProviderCallError is the provider's own; UNKNOWN stands in for one that gRPC has not.
+    errors.ProviderCallError: grpc.StatusCode.UNKNOWN,
+    errors.ProviderAnswerError: grpc.StatusCode.UNKNOWN,
+    errors.ContentTooLargeError: grpc.StatusCode.UNKNOWN,
+    errors.VolumeBusyError: grpc.StatusCode.ABORTED,
+    errors.OverloadedError: grpc.StatusCode.UNAVAILABLE,
+    errors.StoppingError: grpc.StatusCode.UNAVAILABLE,
+    errors.TargetPathError: grpc.StatusCode.INTERNAL,
+    errors.MountError: grpc.StatusCode.UNKNOWN,
+    errors.PropagationError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ContentNotProvenError: grpc.StatusCode.UNKNOWN,
+    errors.VolumeNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.RecordError: grpc.StatusCode.INTERNAL,
+    errors.SecretDataError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.SocketBusyError: grpc.StatusCode.UNAVAILABLE,
+    errors.ObjectError: grpc.StatusCode.UNKNOWN,
+}
+_BY_NUMBER = {int(code.value[0]): code for code in grpc.StatusCode}
+# Go's spelling of the codes, as it appears in error texts that users grep.
+GO_NAMES = {
+    code: "Canceled"
+    if code is grpc.StatusCode.CANCELLED
+    else "".join(part.capitalize() for part in code.name.split("_"))
+    for code in grpc.StatusCode
+}
+INTERNAL_TEXT = "internal error; the log of this program has the place"
+
+
+def status_of(error: errors.SscsiError) -> grpc.StatusCode:
+    """The gRPC status of an error."""
+    if isinstance(error, errors.ProviderCallError):
+        code = _BY_NUMBER.get(error.code, grpc.StatusCode.UNKNOWN)
+        return grpc.StatusCode.UNKNOWN if code is grpc.StatusCode.OK else code
+    return CODES[type(error)]
+
+
+class StatusInterceptor(grpc.ServerInterceptor):
+    """Lets servicers raise: the error becomes the call's status, and every call one log line.
+
+    A success is worth a line at INFO for the `loud_methods` (their last names), at DEBUG for the others.
+    """
+
+    def __init__(self, loud_methods: frozenset[str]) -> None:
+        self._loud_methods = loud_methods
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        method = handler_call_details.method
+        if method not in self._handlers:
+            handler = continuation(handler_call_details)
+            if handler is None:
+                return None
+            self._handlers[method] = self._wrap(method, handler)
+        return self._handlers[method]
+
+    def _wrap(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        name = method.rpartition("/")[2]
+        if handler.unary_unary is None:  # the appliance has unary and server-streaming methods only
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(name, handler.unary_stream),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(
+                name, logging.INFO if name in self._loud_methods else logging.DEBUG, handler.unary_unary
+            ),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _unary(self, name: str, level: int, behavior: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            begun = time.monotonic()
+            try:
+                answer = behavior(request, context)
+            except Exception as error:  # noqa: BLE001 - one place turns errors into statuses
+                code, text = _report(name, request, error, begun)
+                context.abort(code, text)
+            if log.isEnabledFor(level):
+                log.log(level, name, extra=_fields(name, request, grpc.StatusCode.OK, begun))
+            return answer
+
+        return call
+
+    def _streaming(self, name: str, behavior: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any]:
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            begun = time.monotonic()
+            try:
+                yield from behavior(request, context) if behavior else ()
+            except Exception as error:  # noqa: BLE001 - one place turns errors into statuses
+                code, text = _report(name, request, error, begun)
+                context.abort(code, text)
+
+        return call
+
+
+def _report(name: str, request: Any, error: Exception, begun: float) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, errors.SscsiError):
+        code, text = status_of(error), str(error)
+        log.error("%s failed", name, extra={**_fields(name, request, code, begun), log_keys.ERROR: text})
+        return code, text
+    code = grpc.StatusCode.INTERNAL
+    log.error("%s failed unexpectedly", name, extra=_fields(name, request, code, begun), exc_info=error)
+    return code, INTERNAL_TEXT
+
+
+def _fields(name: str, request: Any, code: grpc.StatusCode, begun: float) -> dict[str, object]:
+    fields: dict[str, object] = {
+        log_keys.METHOD: name,
+        log_keys.CODE: GO_NAMES[code],
+        log_keys.SECONDS: round(time.monotonic() - begun, 6),
+    }
+    volume_id = getattr(request, "volume_id", "")
+    if volume_id:
+        fields[log_keys.VOLUME_ID] = volume_id
+    return fields

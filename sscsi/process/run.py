@@ -1,0 +1,93 @@
+"""The life of a process: parse, log, serve until asked to stop, leave with an honest code."""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Protocol, TypeVar
+
+from sscsi.core import log_keys
+from sscsi.errors import ConfigError
+from sscsi.process import logs
+from sscsi.process.flags import Flag, Flags, HelpRequestedError
+
+log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+
+LOG_FLAGS = (
+    Flag(
+        name="log-format-json",
+        default=False,
+        help="Log in JSON instead of klog's text form.",
+        variable="SSCSI_LOG_FORMAT_JSON",
+    ),
+    Flag(name="v", default=0, help="Log verbosity; 4 and up is everything.", variable="SSCSI_LOG_VERBOSITY"),
+)
+
+
+class RoomConfig(Protocol):
+    """What a room's configuration has in common with every other's."""
+
+    @property
+    def log_as_json(self) -> bool: ...
+    @property
+    def log_verbosity(self) -> int: ...
+    @property
+    def flags(self) -> Flags: ...
+
+
+C = TypeVar("C", bound=RoomConfig)
+
+
+def room(
+    name: str,
+    parse: Callable[[Sequence[str], Mapping[str, str]], C],
+    serve: Callable[[C, threading.Event], int],
+) -> int:
+    """Run one room from its command line to its exit code.
+
+    `serve` gets the configuration and an event that SIGTERM and SIGINT set; a second signal leaves at once.
+    Codes: what `serve` returns; 2 for a wrong command line; 1 for a machine that lacks something.
+    """
+    try:
+        config = parse(sys.argv[1:], os.environ)
+        logs.configure(name, as_json=config.log_as_json, verbosity=config.log_verbosity)
+        config.flags.warn_without_effect()
+        _protect_process()
+        return serve(config, stop_on_signals())
+    except HelpRequestedError as request:
+        print(request)  # noqa: T201 - help is for stdout
+        return 0
+    except ConfigError as error:
+        sys.stderr.write(f"sscsi-{name}: {error}\n")
+        return error.exit_code
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM or SIGINT sets. The second such signal ends the process with code 1."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(1)
+        # Signal handlers run between any two bytecodes: setting the event is all that is safe here.
+        stop.set()
+        log.info("asked to stop", extra={log_keys.SIGNAL: signal.Signals(number).name})
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stop
+
+
+def _protect_process() -> None:
+    """No core dump and no ptrace by others (design P6); die with supervisord when it started us."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if os.environ.get("SUPERVISOR_ENABLED"):
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -1,0 +1,107 @@
+"""A thread pool for gRPC servers that a blocked call cannot starve.
+
+grpc.server takes one pool for all its calls. With a fixed pool, as many hanging publishes as it has threads
+stop Probe and unpublish too (design P10); with a thread for every call, a hundred of them fight for the
+interpreter. So a call says when it is about to wait for somebody else (`blocked`), and only calls that run
+count against `running_limit`. Threads are made on demand and leave after a quiet time.
+"""
+
+import collections
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import Any
+
+_IDLE_SECONDS = 20.0
+
+
+class BlockingAwarePool(futures.Executor):
+    """An executor whose tasks may declare that they wait.
+
+    `submit` never blocks and never refuses before `shutdown`; how many calls may wait at once is bounded by
+    whoever makes them wait (the node room's admission), so the number of threads is bounded as well.
+    """
+
+    def __init__(self, name: str, *, running_limit: int) -> None:
+        self._name = name
+        self._running_limit = running_limit
+        self._condition = threading.Condition()
+        self._tasks: collections.deque[Callable[[], object]] = collections.deque()
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._blocked = 0
+        self._made = 0
+        self._closed = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        """Run `fn` soon. The future is a token: gRPC asks nothing of it, results travel by the call."""
+        with self._condition:
+            if self._closed:
+                raise RuntimeError("the pool is shut down")
+            self._tasks.append(lambda: fn(*args, **kwargs))
+            self._wake_or_grow()
+        return futures.Future()
+
+    @contextlib.contextmanager
+    def blocked(self) -> Iterator[None]:
+        """The calling task waits for somebody else until the block ends; another may run in its place."""
+        with self._condition:
+            self._blocked += 1
+            if self._tasks:
+                self._wake_or_grow()
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._blocked -= 1
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no new tasks; finish the queued ones (or drop them), and wait for the threads to leave."""
+        with self._condition:
+            self._closed = True
+            if cancel_futures:
+                self._tasks.clear()
+            self._condition.notify_all()
+            threads = list(self._threads)
+        if wait:
+            for thread in threads:
+                thread.join()
+
+    def _wake_or_grow(self) -> None:
+        if self._idle:
+            self._condition.notify()
+        elif len(self._threads) - self._blocked < self._running_limit:
+            self._made += 1
+            # Daemonic, and joined in shutdown: a system call that never returns must not keep a process
+            # that was asked to stop.
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{self._made}", daemon=True)
+            self._threads.add(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        try:
+            while task := self._next_task():
+                task()
+        finally:
+            with self._condition:
+                self._threads.discard(threading.current_thread())
+
+    def _next_task(self) -> Callable[[], object] | None:
+        with self._condition:
+            while True:
+                # More threads than may run at once remain after a wait: they take no task until it is their turn.
+                may_run = len(self._threads) - self._idle - self._blocked <= self._running_limit
+                if self._tasks and may_run:
+                    task = self._tasks.popleft()
+                    if self._tasks:
+                        # A wake-up is lost when two tasks come before one idle thread is up: pass it on.
+                        self._wake_or_grow()
+                    return task
+                if self._closed:
+                    return None
+                self._idle += 1
+                woken = self._condition.wait(_IDLE_SECONDS)
+                self._idle -= 1
+                if not woken and not self._tasks:
+                    return None

@@ -43,6 +43,14 @@ class ClusterUnavailableError(SscsiError):
     """The cluster, or status-sync before it, can't be asked now; try again later."""
 
 
+class RoomUnavailableError(SscsiError):
+    """Another room of the appliance does not answer now; connect again later, it may be starting."""
+
+
+class ObjectNotOursError(SscsiError):
+    """An object that status-sync shall write is there already and somebody else's; rename one of the two."""
+
+
 class ProviderNotFoundError(SscsiError):
     """No socket of that provider is in any provider directory: install or start the provider."""
 

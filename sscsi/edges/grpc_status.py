@@ -7,7 +7,7 @@ arrives as UNKNOWN. Kubelet takes CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RES
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -24,6 +24,8 @@ CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
     errors.ClassNotFoundError: grpc.StatusCode.UNKNOWN,
     errors.ClassInvalidError: grpc.StatusCode.UNKNOWN,
     errors.ClusterUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.RoomUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.ObjectNotOursError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ProviderNotFoundError: grpc.StatusCode.UNKNOWN,
     # The code of a ProviderCallError is the provider's own; UNKNOWN stands in for one that gRPC has not.
     errors.ProviderCallError: grpc.StatusCode.UNKNOWN,
@@ -42,6 +44,12 @@ CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
     errors.SocketBusyError: grpc.StatusCode.UNAVAILABLE,
     errors.ObjectError: grpc.StatusCode.UNKNOWN,
 }
+# Where `sscsi.v1.Classes` differs: the node room must tell a missing class from a broken one, and gives kubelet
+# upstream's code itself.
+CLASSES_CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
+    errors.ClassNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.ClassInvalidError: grpc.StatusCode.FAILED_PRECONDITION,
+}
 _BY_NUMBER = {int(code.value[0]): code for code in grpc.StatusCode}
 # Go's spelling of the codes, as it appears in error texts that users grep.
 GO_NAMES = {
@@ -53,22 +61,30 @@ GO_NAMES = {
 INTERNAL_TEXT = "internal error; the log of this program has the place"
 
 
-def status_of(error: errors.SscsiError) -> grpc.StatusCode:
-    """The gRPC status of an error."""
+def status_of(
+    error: errors.SscsiError, overrides: Mapping[type[errors.SscsiError], grpc.StatusCode] = CODES
+) -> grpc.StatusCode:
+    """The gRPC status of an error; a row of `overrides` goes before that of CODES."""
     if isinstance(error, errors.ProviderCallError):
         code = _BY_NUMBER.get(error.code, grpc.StatusCode.UNKNOWN)
         return grpc.StatusCode.UNKNOWN if code is grpc.StatusCode.OK else code
-    return CODES[type(error)]
+    return overrides.get(type(error), CODES[type(error)])
 
 
 class StatusInterceptor(grpc.ServerInterceptor):
     """Lets servicers raise: the error becomes the call's status, and every call one log line.
 
     A success is worth a line at INFO for the `loud_methods` (their last names), at DEBUG for the others.
+    `overrides` are the rows of CODES that this surface has otherwise.
     """
 
-    def __init__(self, loud_methods: frozenset[str]) -> None:
+    def __init__(
+        self,
+        loud_methods: frozenset[str],
+        overrides: Mapping[type[errors.SscsiError], grpc.StatusCode] = CODES,
+    ) -> None:
         self._loud_methods = loud_methods
+        self._overrides = overrides
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def intercept_service(
@@ -106,7 +122,7 @@ class StatusInterceptor(grpc.ServerInterceptor):
             try:
                 answer = behavior(request, context)
             except Exception as error:  # noqa: BLE001 - one place turns errors into statuses
-                code, text = _report(name, request, error, begun)
+                code, text = _report(name, request, error, begun, self._overrides)
                 context.abort(code, text)
             if log.isEnabledFor(level):
                 log.log(level, name, extra=_fields(name, request, grpc.StatusCode.OK, begun))
@@ -120,15 +136,21 @@ class StatusInterceptor(grpc.ServerInterceptor):
             try:
                 yield from behavior(request, context) if behavior else ()
             except Exception as error:  # noqa: BLE001 - one place turns errors into statuses
-                code, text = _report(name, request, error, begun)
+                code, text = _report(name, request, error, begun, self._overrides)
                 context.abort(code, text)
 
         return call
 
 
-def _report(name: str, request: Any, error: Exception, begun: float) -> tuple[grpc.StatusCode, str]:
+def _report(
+    name: str,
+    request: Any,
+    error: Exception,
+    begun: float,
+    overrides: Mapping[type[errors.SscsiError], grpc.StatusCode],
+) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, errors.SscsiError):
-        code, text = status_of(error), str(error)
+        code, text = status_of(error, overrides), str(error)
         log.error("%s failed", name, extra={**_fields(name, request, code, begun), log_keys.ERROR: text})
         return code, text
     code = grpc.StatusCode.INTERNAL

@@ -1,6 +1,10 @@
 """A published volume, as far as status objects and Secrets depend on it: what status-sync hears of a record."""
 
 import dataclasses
+import datetime as dt
+import re
+
+_DATA_DIRECTORY = re.compile(r"\.\.([0-9]{4}(?:_[0-9]{2}){5})\.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +25,31 @@ class PublishedVolume:
     data_directory: str
     last_attempt_time: float
     last_success_time: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeChange:
+    """One message of the node room's watch.
+
+    A `snapshot` is everything there is; otherwise `volumes` are new or changed, and those at
+    `removed_target_paths` are gone.
+    """
+
+    snapshot: bool
+    volumes: tuple[PublishedVolume, ...]
+    removed_target_paths: tuple[str, ...]
+
+
+def content_time(volume: PublishedVolume) -> float:
+    """When the volume's content was last written, in seconds since the epoch.
+
+    The name of the `..data` directory begins with that time (upstream-driver reference, 4.3), which a refresh
+    without news does not touch; for plain files the last success is the best there is.
+    """
+    match = _DATA_DIRECTORY.match(volume.data_directory)
+    if match is None:
+        return volume.last_success_time
+    try:
+        return dt.datetime.strptime(match[1] + "+0000", "%Y_%m_%d_%H_%M_%S%z").timestamp()
+    except ValueError:
+        return volume.last_success_time

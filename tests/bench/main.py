@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from sscsi.errors import ConfigError
 from tests.bench.errors import BenchError
 from tests.bench.figures import CaseFigures, case_figures
 from tests.bench.memory import HeldVolumes, LargeAnswers, hold_volumes, pss, publish_large
@@ -64,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         report = _run(QUICK if options.quick else FULL, noise=options.noise)
-    except BenchError as error:
+    except (BenchError, ConfigError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
     print(report.text())

@@ -1,0 +1,42 @@
+"""What holds for the whole test run: a mount namespace of its own, and nothing left behind.
+
+The namespace is entered while this file is imported, which pytest does before it collects any test: later there are
+threads, and a process with threads can't enter a user namespace.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import leftovers
+from tests.support.own_mounts import own_mounts
+from tests.support.require import lacking, required
+
+own_mounts()
+leftovers.adopt_orphans()
+
+
+def pytest_configure() -> None:
+    required()
+
+
+def pytest_report_header() -> str:
+    """What a reader of the log must know of the machine."""
+    mounts = own_mounts()
+    rights = "root" if mounts.is_root else "root in a user namespace" if mounts.entered else mounts.reason
+    return f"sscsi: mounts: {rights}; SSCSI_REQUIRE: {','.join(sorted(required())) or '(empty)'}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `root` need to mount."""
+    if item.get_closest_marker("root") and not own_mounts().entered:
+        lacking("root", "userns", reason=own_mounts().reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """At the end no child process lives, and the namespace has no mount that was not there at the start."""
+    mounts_before = leftovers.mount_points()
+    yield
+    found = leftovers.remove(mounts_before)
+    assert not found, "the tests left behind:\n" + "\n".join(found)

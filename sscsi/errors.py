@@ -75,6 +75,10 @@ class ContentTooLargeError(SscsiError):
     """The content does not fit the volume; raise the limit that the message names, or deliver less."""
 
 
+class UnsupportedError(SscsiError):
+    """The RPC is part of CSI and makes no sense for this driver (CSI: UNIMPLEMENTED)."""
+
+
 class VolumeBusyError(SscsiError):
     """Another call for the same target path is under way; kubelet tries again."""
 

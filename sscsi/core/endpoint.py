@@ -20,8 +20,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     scheme, separator, address = text.partition("://")
     scheme = scheme.lower()
-    if not separator or scheme not in {"unix", "tcp"} or not address:
+    path = address.lstrip("/")
+    if not separator or scheme not in {"unix", "tcp"} or not path:
         raise ValueError(f"invalid endpoint: {text}")
-    if scheme == "unix":
-        address = "/" + address.lstrip("/")
-    return Endpoint(scheme=scheme, address=address)
+    return Endpoint(scheme=scheme, address="/" + path if scheme == "unix" else address)

@@ -40,7 +40,11 @@ def format_duration(seconds: float) -> str:
         return f"{seconds * 1000:g}ms"
     hours, rest = divmod(seconds, 3600)
     minutes, rest = divmod(rest, 60)
-    parts = (f"{hours:g}h" if hours else "", f"{minutes:g}m" if minutes else "", f"{rest:g}s" if rest else "")
+    parts = (
+        f"{hours:.0f}h" if hours else "",
+        f"{minutes:.0f}m" if minutes else "",
+        f"{rest:g}s" if rest else "",
+    )
     return "".join(parts)
 
 

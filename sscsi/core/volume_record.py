@@ -65,7 +65,7 @@ def decode(data: bytes) -> VolumeRecord | None:
     """The record, or None for whatever this program did not write whole: then there is none."""
     try:
         document = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.pop("version", None) != FORMAT_VERSION:
         return None
@@ -77,14 +77,16 @@ def decode(data: bytes) -> VolumeRecord | None:
 
 def _checked(document: dict[str, Any]) -> VolumeRecord:
     files = tuple(ContentFile(**entry) for entry in document.pop("files"))
-    versions = tuple((str(name), str(version)) for name, version in document.pop("object_versions"))
+    versions = tuple((name, version) for name, version in document.pop("object_versions"))
     record = VolumeRecord(files=files, object_versions=versions, **document)
     for field in dataclasses.fields(VolumeRecord):
         value = getattr(record, field.name)
         if field.type in (str, int, bool) and type(value) is not field.type:
             raise TypeError(field.name)
-        if field.type is float and (type(value) not in (int, float) or isinstance(value, bool)):
+        if field.type is float and type(value) not in (int, float):
             raise TypeError(field.name)
-    if not all(isinstance(entry.path, str) and type(entry.size) is int for entry in files):
+    if not all((type(entry.path), type(entry.size), type(entry.inode)) == (str, int, int) for entry in files):
         raise TypeError("files")
+    if not all(type(text) is str for pair in versions for text in pair):
+        raise TypeError("object_versions")
     return record

@@ -31,6 +31,7 @@ CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
     errors.ProviderCallError: grpc.StatusCode.UNKNOWN,
     errors.ProviderAnswerError: grpc.StatusCode.UNKNOWN,
     errors.ContentTooLargeError: grpc.StatusCode.UNKNOWN,
+    errors.UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
     errors.VolumeBusyError: grpc.StatusCode.ABORTED,
     errors.OverloadedError: grpc.StatusCode.UNAVAILABLE,
     errors.StoppingError: grpc.StatusCode.UNAVAILABLE,
@@ -150,7 +151,8 @@ def _report(
     overrides: Mapping[type[errors.SscsiError], grpc.StatusCode],
 ) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, errors.SscsiError):
-        code, text = status_of(error, overrides), str(error)
+        # A path may hold bytes that are no text; gRPC would fail on them in place of the call.
+        code, text = status_of(error, overrides), str(error).encode("utf-8", "backslashreplace").decode()
         log.error("%s failed", name, extra={**_fields(name, request, code, begun), log_keys.ERROR: text})
         return code, text
     code = grpc.StatusCode.INTERNAL

@@ -127,18 +127,25 @@ class SocketServer:
         )
         self._add_services(server)
         try:
-            server.add_insecure_port("unix:" + self._temporary)
-        except RuntimeError:
-            raise ConfigError(f"cannot listen on {self.path!r}", exit_code=1) from None
-        server.start()
+            # gRPC's core takes the address for a URI and decodes %20 in it.
+            server.add_insecure_port("unix:" + self._temporary.replace("%", "%25"))
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {self.path!r}", exit_code=1) from error
         os.chmod(self._temporary, self._mode)
+        server.start()
         self._identity = _identity(self._temporary)
         os.rename(self._temporary, self.path)
         self._server = server
 
 
 def _lock(path: str) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot open the socket's lock file {path!r} ({error.strerror}); remove what is there",
+            exit_code=1,
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -33,16 +33,27 @@ class Flag:
     no_effect: str = ""
 
 
-class HelpRequestedError(Exception):
-    """`-h` or `--help` was given; the argument is the text to print before leaving with code 0."""
+class TextRequestedError(Exception):
+    """The command line asks for a text and nothing else: print the argument and leave with code 0."""
+
+
+class HelpRequestedError(TextRequestedError):
+    """`-h` or `--help` was given."""
 
 
 class Flags:
     """The parsed command line."""
 
-    def __init__(self, values: Mapping[str, Value], without_effect: Sequence[Flag]) -> None:
+    def __init__(
+        self, values: Mapping[str, Value], given: frozenset[str], without_effect: Sequence[Flag]
+    ) -> None:
         self._values = values
+        self._given = given
         self._without_effect = without_effect
+
+    def is_given(self, name: str) -> bool:
+        """Whether the flag is on the command line itself."""
+        return name in self._given
 
     def text(self, name: str) -> str:
         return str(self._values[name])
@@ -77,7 +88,7 @@ def parse(program: str, flags: Sequence[Flag], argv: Sequence[str], environ: Map
             values[flag.name] = _value(flag, environ[flag.variable], f"variable {flag.variable}")
         else:
             values[flag.name] = flag.default
-    return Flags(values, [by_name[name] for name in texts if by_name[name].no_effect])
+    return Flags(values, frozenset(texts), [by_name[name] for name in texts if by_name[name].no_effect])
 
 
 def _split(program: str, by_name: Mapping[str, Flag], argv: Sequence[str]) -> dict[str, str]:
@@ -86,25 +97,23 @@ def _split(program: str, by_name: Mapping[str, Flag], argv: Sequence[str]) -> di
     while arguments:
         argument = arguments.pop(0)
         if not argument.startswith("-") or argument in {"-", "--"}:
-            raise ConfigError(
-                f"{program}: unexpected argument {argument!r}; every setting is a flag, see --help"
-            )
+            raise ConfigError(f"unexpected argument {argument!r}; every setting is a flag, see --help")
         name, has_value, text = argument.removeprefix("-").removeprefix("-").partition("=")
         if name in {"h", "help"}:
             raise HelpRequestedError(usage(program, list(by_name.values())))
         if name not in by_name:
-            raise ConfigError(f"{program}: unknown flag --{name}; --help lists the flags")
+            raise ConfigError(f"unknown flag --{name}; --help lists the flags")
         if not has_value:
-            text = _next_value(program, by_name[name], arguments)
+            text = _next_value(by_name[name], arguments)
         texts[name] = text
     return texts
 
 
-def _next_value(program: str, flag: Flag, arguments: list[str]) -> str:
+def _next_value(flag: Flag, arguments: list[str]) -> str:
     if isinstance(flag.default, bool):
         return "true"
     if not arguments:
-        raise ConfigError(f"{program}: flag --{flag.name} needs a value")
+        raise ConfigError(f"flag --{flag.name} needs a value")
     return arguments.pop(0)
 
 

@@ -82,9 +82,12 @@ class JsonFormatter(_Formatter):
 
 def describe_exception(exc_info: ExcInfo) -> str:
     """Types and places of an exception and its causes, innermost last; no message, no source line."""
-    parts = []
+    parts: list[str] = []
+    seen: set[int] = set()
     error = exc_info[1]
-    while error is not None:
+    # `raise first from second`, where second was raised while first was handled, makes a ring.
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         frames = traceback.extract_tb(error.__traceback__)
         places = " < ".join(
             f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in reversed(frames)
@@ -105,6 +108,11 @@ def configure(program: str, *, as_json: bool, verbosity: int) -> None:
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     logging.raiseExceptions = False
     threading.excepthook = _log_thread_exception
+    sys.excepthook = _log_exception
+
+
+def _log_exception(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    logging.getLogger(__name__).critical("the program ends by an exception", exc_info=error)
 
 
 def _log_thread_exception(arguments: threading.ExceptHookArgs) -> None:

@@ -1,5 +1,6 @@
 """The life of a process: parse, log, serve until asked to stop, leave with an honest code."""
 
+import _thread
 import ctypes
 import logging
 import os
@@ -13,7 +14,7 @@ from typing import Protocol, TypeVar
 from sscsi.core import log_keys
 from sscsi.errors import ConfigError
 from sscsi.process import logs
-from sscsi.process.flags import Flag, Flags, HelpRequestedError
+from sscsi.process.flags import Flag, Flags, TextRequestedError
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ def room(
         config.flags.warn_without_effect()
         _protect_process()
         return serve(config, stop_on_signals())
-    except HelpRequestedError as request:
-        print(request)  # noqa: T201 - help is for stdout
+    except TextRequestedError as request:
+        print(request)  # noqa: T201 - help and version are for stdout
         return 0
     except ConfigError as error:
         sys.stderr.write(f"sscsi-{name}: {error}\n")
@@ -72,11 +73,17 @@ def room(
 def stop_on_signals() -> threading.Event:
     """An event that SIGTERM or SIGINT sets. The second such signal ends the process with code 1."""
     stop = threading.Event()
+    received: list[int] = []
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        if received:
             os._exit(1)
-        # Signal handlers run between any two bytecodes: setting the event is all that is safe here.
+        received.append(number)
+        # A handler runs between any two bytecodes of the main thread, which may hold the event's lock or the log's
+        # just now: whoever needs a lock must be another thread, made without one (threading.Thread takes one).
+        _thread.start_new_thread(announce, (number,))
+
+    def announce(number: int) -> None:
         stop.set()
         log.info("asked to stop", extra={log_keys.SIGNAL: signal.Signals(number).name})
 

@@ -8,12 +8,15 @@ count against `running_limit`. Threads are made on demand and leave after a quie
 
 import collections
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
-_IDLE_SECONDS = 20.0
+from sscsi.core import log_keys
+
+log = logging.getLogger(__name__)
 
 
 class BlockingAwarePool(futures.Executor):
@@ -21,11 +24,13 @@ class BlockingAwarePool(futures.Executor):
 
     `submit` never blocks and never refuses before `shutdown`; how many calls may wait at once is bounded by
     whoever makes them wait (the node room's admission), so the number of threads is bounded as well.
+    A thread without work leaves after `idle_seconds`.
     """
 
-    def __init__(self, name: str, *, running_limit: int) -> None:
+    def __init__(self, name: str, *, running_limit: int, idle_seconds: float = 20.0) -> None:
         self._name = name
         self._running_limit = running_limit
+        self._idle_seconds = idle_seconds
         self._condition = threading.Condition()
         self._tasks: collections.deque[Callable[[], object]] = collections.deque()
         self._threads: set[threading.Thread] = set()
@@ -63,10 +68,13 @@ class BlockingAwarePool(futures.Executor):
             if cancel_futures:
                 self._tasks.clear()
             self._condition.notify_all()
-            threads = list(self._threads)
-        if wait:
-            for thread in threads:
-                thread.join()
+        # The queue may still make threads while it empties: look again after each that left.
+        while wait and (thread := self._any_thread()):
+            thread.join()
+
+    def _any_thread(self) -> threading.Thread | None:
+        with self._condition:
+            return next(iter(self._threads), None)
 
     def _wake_or_grow(self) -> None:
         if self._idle:
@@ -76,8 +84,14 @@ class BlockingAwarePool(futures.Executor):
             # Daemonic, and joined in shutdown: a system call that never returns must not keep a process
             # that was asked to stop.
             thread = threading.Thread(target=self._work, name=f"{self._name}-{self._made}", daemon=True)
-            self._threads.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # The machine gives no more threads (a pids limit). To raise would end gRPC's serving thread; so the
+                # task waits for a thread that is there, or for the next submit.
+                log.warning("cannot start a thread; a call waits", extra={log_keys.REASON: str(error)})
+            else:
+                self._threads.add(thread)
 
     def _work(self) -> None:
         try:
@@ -86,6 +100,9 @@ class BlockingAwarePool(futures.Executor):
         finally:
             with self._condition:
                 self._threads.discard(threading.current_thread())
+                if self._tasks:
+                    # A task that raised took its thread with it; the next one must not wait for a submit.
+                    self._wake_or_grow()
 
     def _next_task(self) -> Callable[[], object] | None:
         with self._condition:
@@ -101,7 +118,7 @@ class BlockingAwarePool(futures.Executor):
                 if self._closed:
                     return None
                 self._idle += 1
-                woken = self._condition.wait(_IDLE_SECONDS)
+                woken = self._condition.wait(self._idle_seconds)
                 self._idle -= 1
                 if not woken and not self._tasks:
                     return None

@@ -1,0 +1,72 @@
+"""The node room's volumes as status-sync hears of them: one long-lived channel, one watch at a time."""
+
+import threading
+from collections.abc import Iterator
+
+import grpc
+
+from sscsi.core.published_volume import VolumeChange
+from sscsi.edges.class_messages import volume_from_message
+from sscsi.errors import RoomUnavailableError
+from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
+
+# A watch ends after this time and is begun anew, with a full snapshot: whatever was missed, and whatever was
+# edited by hand, is put right then. Upstream's own period for that is five minutes, too.
+WATCH_SECONDS = 300.0
+_OPTIONS = (
+    ("grpc.default_authority", "localhost"),
+    # Rooms start in any order, and a peer that restarts is back within a second or two.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A snapshot of many volumes with many objects each is over gRPC's 4 MiB.
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+
+
+class VolumesClient:
+    """The VolumeFeed port over the socket at `socket_path`."""
+
+    def __init__(self, socket_path: str, *, watch_seconds: float = WATCH_SECONDS) -> None:
+        self._socket_path = socket_path
+        self._watch_seconds = watch_seconds
+        # gRPC's core takes the address for a URI and decodes %20 in it.
+        self._channel = grpc.insecure_channel("unix:" + socket_path.replace("%", "%25"), _OPTIONS)
+        self._stub = sscsi_pb2_grpc.VolumesStub(self._channel)
+        self._lock = threading.Lock()
+        self._call: grpc.Call | None = None
+        self._closed = False
+
+    def watch(self) -> Iterator[VolumeChange]:
+        with self._lock:
+            if self._closed:
+                return
+            call = self._stub.Watch(sscsi_pb2.WatchRequest(), timeout=self._watch_seconds)
+            self._call = call
+        try:
+            for response in call:
+                yield _change(response)
+        except grpc.RpcError as error:
+            if not self._closed and call.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise RoomUnavailableError(
+                    f"the node room does not answer at {self._socket_path} ({call.code().name}); is it running?"
+                ) from error
+        else:
+            raise RoomUnavailableError(f"the node room at {self._socket_path} is stopping")
+        finally:
+            call.cancel()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._call is not None:
+                self._call.cancel()
+        self._channel.close()
+
+
+def _change(response: sscsi_pb2.WatchResponse) -> VolumeChange:
+    return VolumeChange(
+        snapshot=response.snapshot,
+        volumes=tuple(volume_from_message(volume) for volume in response.volumes),
+        removed_target_paths=tuple(response.removed_target_paths),
+    )

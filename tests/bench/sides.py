@@ -83,6 +83,7 @@ def appliance(
                 f"--state-dir={home}/state",
                 f"--provider-dirs={provider_directory}",
                 "--nodeid=bench",
+                "--require-shared-propagation=false",  # the mount namespace is private, on purpose
                 *node_arguments,
             ],
             f"{home}/node.log",

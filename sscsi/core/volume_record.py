@@ -77,8 +77,10 @@ def decode(data: bytes) -> VolumeRecord | None:
 
 def _checked(document: dict[str, Any]) -> VolumeRecord:
     files = tuple(ContentFile(**entry) for entry in document.pop("files"))
-    versions = tuple((name, version) for name, version in document.pop("object_versions"))
-    record = VolumeRecord(files=files, object_versions=versions, **document)
+    versions = document.pop("object_versions")
+    if not all(type(pair) is list and [type(text) for text in pair] == [str, str] for pair in versions):
+        raise TypeError("object_versions")
+    record = VolumeRecord(files=files, object_versions=tuple(map(tuple, versions)), **document)
     for field in dataclasses.fields(VolumeRecord):
         value = getattr(record, field.name)
         if field.type in (str, int, bool) and type(value) is not field.type:
@@ -87,6 +89,4 @@ def _checked(document: dict[str, Any]) -> VolumeRecord:
             raise TypeError(field.name)
     if not all((type(entry.path), type(entry.size), type(entry.inode)) == (str, int, int) for entry in files):
         raise TypeError("files")
-    if not all(type(text) is str for pair in versions for text in pair):
-        raise TypeError("object_versions")
     return record

@@ -5,11 +5,14 @@ Each has its real adapter in `sscsi.edges` (or beside its room, for the cluster)
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Protocol, Self
 
+from sscsi.core.file_plan import FileState, PlannedFile, RootEntry
 from sscsi.core.provider_class import SecretProviderClass
-from sscsi.core.volume_record import VolumeRecord
+from sscsi.core.published_volume import PublishedVolume, VolumeChange
+from sscsi.core.volume_record import ContentFile, VolumeRecord
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,17 +20,20 @@ class PathState:
     """What is at a path: nothing, or something that is or is not a directory and a mount point.
 
     `mount_id` is the kernel's id of the mount that the path is on (statx(2)), unique in one mount namespace
-    while that mount lives; `device` is st_dev.
+    while that mount lives; `device` is st_dev; `is_tmpfs` is asked of mount points only.
     """
 
     exists: bool
     is_directory: bool
     is_mount_point: bool
+    is_tmpfs: bool
     mount_id: int
     device: int
 
 
-ABSENT = PathState(exists=False, is_directory=False, is_mount_point=False, mount_id=0, device=0)
+ABSENT = PathState(
+    exists=False, is_directory=False, is_mount_point=False, is_tmpfs=False, mount_id=0, device=0
+)
 
 
 class Mounter(Protocol):
@@ -50,6 +56,91 @@ class Mounter(Protocol):
 
     def check_reaches_host(self, target_path: str) -> None:
         """Raise PropagationError when a mount at `target_path` would stay in this container."""
+
+
+class VolumeTree(Protocol):
+    """The files of one volume, held by a descriptor of its root: whatever happens to the path, this stays.
+
+    Used as a context manager. Names are single components of the root; paths are below a version directory
+    and were checked by `file_plan`. No symlink is ever followed, but for `..data` read as text. All methods
+    raise TargetPathError; writing methods ContentTooLargeError when the tmpfs is full.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    @property
+    def device(self) -> int:
+        """st_dev of the root."""
+
+    @property
+    def group(self) -> int | None:
+        """The volume's group: that of the root when it is setgid, else None."""
+
+    def read_root(self) -> dict[str, RootEntry]:
+        """Every name in the root."""
+
+    def read_data_link(self) -> str:
+        """Where `..data` points, empty when there is no such link."""
+
+    def list_directory(self, name: str) -> list[str]:
+        """The top names in the directory `name`; empty when there is no such directory."""
+
+    def read_version(self, name: str) -> dict[str, FileState]:
+        """State of every regular file below the version directory `name`, by path."""
+
+    def list_files(self) -> tuple[ContentFile, ...]:
+        """The regular files outside any `..` name: what a self-writing provider wrote. Sorted by path."""
+
+    def set_group(self, gid: int) -> None:
+        """Give the root the group `gid` and setgid."""
+
+    def grant_group_read(self, files: Sequence[ContentFile]) -> None:
+        """Let the group read where the owner does, in files that a provider wrote itself."""
+
+    def make_version(self, name: str, mode: int) -> None:
+        """Make the version directory `name`."""
+
+    def make_directory(self, version: str, path: str, mode: int) -> None:
+        """Make a directory below a version directory."""
+
+    def write_file(self, version: str, file: PlannedFile) -> None:
+        """Write one file below a version directory, with its exact mode."""
+
+    def add_link(self, name: str, target: str) -> None:
+        """Make the symlink `name` in the root."""
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Rename a name of the root over another, atomically."""
+
+    def remove(self, name: str) -> None:
+        """Remove a name of the root with all below it; no error when it is gone."""
+
+
+class FileTrees(Protocol):
+    """Opens volumes."""
+
+    def open(self, path: str) -> VolumeTree:
+        """The volume whose root is the directory `path`, no symlink at its end. Raises TargetPathError."""
+
+    def empty_plain_directory(self, path: str) -> None:
+        """Remove all below the directory `path`, following no link and crossing no mount. Raises TargetPathError."""
+
+    def usage(self, path: str) -> "Usage":
+        """Bytes and inodes of the file system at `path`. Raises TargetPathError."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What statvfs(3) tells of a volume."""
+
+    total_bytes: int
+    available_bytes: int
+    used_bytes: int
+    total_inodes: int
+    available_inodes: int
+    used_inodes: int
 
 
 class RecordStore(Protocol):
@@ -114,39 +205,91 @@ class ClassSource(Protocol):
         """
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterObject:
-    """A SecretProviderClassPodStatus or Secret as a manifest: what the cluster shall hold.
+class VolumeFeed(Protocol):
+    """The node room's volumes, as they come and go."""
 
-    `content` is everything but `metadata.name` and `metadata.namespace`: apiVersion, kind, labels,
-    annotations, owner references, status or data. `repr` shows no content: a Secret is one of these.
-    """
+    def watch(self) -> Iterator[VolumeChange]:
+        """A snapshot, then changes, until the stream ends in good order (its deadline) or `close` is called.
+
+        Raises RoomUnavailableError when the node room does not answer or goes away.
+        """
+
+    def close(self) -> None:
+        """End a `watch` that runs, and every later one; called from another thread."""
+
+
+class VolumeFiles(Protocol):
+    """Reads what a published volume holds."""
+
+    def read(self, volume: PublishedVolume, names: Sequence[str], *, limit_bytes: int) -> dict[str, bytes]:
+        """Content of the regular files `names`, paths below the volume as its pod sees them, by name.
+
+        A file that is not there is left out; of a larger file come `limit_bytes` + 1 bytes, so that the
+        caller sees that it is too large. All content is of one moment: never half before a swap and half
+        after. Raises TargetPathError when the volume can't be read now.
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Which object of the cluster: `kind` is SecretProviderClassPodStatus or Secret."""
 
     kind: str
     namespace: str
     name: str
-    content: Mapping[str, object] = dataclasses.field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterObject:
+    """An object as the cluster shall hold it.
+
+    `manifest` is the whole manifest but for what the cluster itself fills in (uid, resource version, times).
+    `repr` does not show it: a Secret is one of these.
+    """
+
+    key: ObjectKey
+    manifest: Mapping[str, object] = dataclasses.field(repr=False)
+
+
+ClassName = tuple[str, str]
+"""(namespace, name) of a SecretProviderClass."""
 
 
 class Cluster(Protocol):
     """The cluster behind status-sync: a directory of YAML files, or the Kubernetes API.
 
     Level-triggered on purpose: `apply` and `delete` make the cluster agree with what is wanted, whatever was
-    there before; conflicts, retries and preconditions are the adapter's business. All methods raise
+    there before; conflicts and preconditions are the adapter's business, as is a bound on each call's time.
+    Called from several threads, never for one object from two at once. All methods raise
     ClusterUnavailableError when the cluster can't be reached or refuses; trying again later is the cure.
     """
 
-    def get_class(self, namespace: str, name: str) -> SecretProviderClass:
+    def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
         """The class as it is now. Raises ClassNotFoundError, ClassInvalidError."""
 
-    def classes_revision(self) -> object:
-        """A value that differs when any class in use may have changed; cheap enough to ask each second."""
+    def class_revisions(self, in_use: AbstractSet[ClassName]) -> Mapping[ClassName, object]:
+        """A value for each class in use that differs from the last one when the class may have changed.
+
+        Cheap enough to ask every other second. `in_use` is all there is: the adapter follows no other class.
+        """
+
+    def owners(self, volume: PublishedVolume, status: ObjectKey) -> Sequence[Mapping[str, str]]:
+        """The owner references of a Secret made from `volume`, whose status object is `status`.
+
+        Kubernetes has the pod's owners here, as upstream; where pods are not known the status object owns.
+        """
 
     def apply(self, wanted: ClusterObject) -> bool:
-        """Make the object so; True when something had to be written. Unchanged means no write (P3)."""
+        """Make the object so; True when something had to be written: unchanged means no write (design P3).
 
-    def delete(self, kind: str, namespace: str, name: str) -> bool:
-        """Remove the object if it is one that this node wrote; True when something was removed."""
+        Raises ObjectNotOursError when there is one of that name that status-sync did not make.
+        """
 
-    def list_own(self, kind: str) -> set[tuple[str, str]]:
-        """(namespace, name) of every object of `kind` that this node wrote."""
+    def delete(self, key: ObjectKey) -> bool:
+        """Remove the object if status-sync of this node made it; True when something was removed."""
+
+    def list_own(self, kind: str) -> set[ObjectKey]:
+        """Every object of `kind` that it is on this node to remove when no volume here wants it."""

@@ -11,6 +11,7 @@ PROVIDER = "provider"
 VERSIONS = "versions"
 FLAG = "flag"
 REASON = "reason"
+STAGES = "seconds_by_stage"
 ERROR = "error"
 STACK = "stack"
 PATH = "path"
@@ -36,6 +37,7 @@ ALL = (
     OBJECT,
     SIGNAL,
     BYTES,
+    STAGES,
     ERROR,
     STACK,
 )

@@ -53,10 +53,9 @@ CLASSES_CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
 }
 _BY_NUMBER = {int(code.value[0]): code for code in grpc.StatusCode}
 # Go's spelling of the codes, as it appears in error texts that users grep.
+_IRREGULAR_GO_NAMES = {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
 GO_NAMES = {
-    code: "Canceled"
-    if code is grpc.StatusCode.CANCELLED
-    else "".join(part.capitalize() for part in code.name.split("_"))
+    code: _IRREGULAR_GO_NAMES.get(code) or "".join(part.capitalize() for part in code.name.split("_"))
     for code in grpc.StatusCode
 }
 INTERNAL_TEXT = "internal error; the log of this program has the place"
@@ -86,13 +85,13 @@ class StatusInterceptor(grpc.ServerInterceptor):
     ) -> None:
         self._loud_methods = loud_methods
         self._overrides = overrides
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._handlers: dict[str, "grpc.RpcMethodHandler[Any, Any]"] = {}
 
     def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        continuation: Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[Any, Any] | None"],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         method = handler_call_details.method
         if method not in self._handlers:
             handler = continuation(handler_call_details)
@@ -101,7 +100,9 @@ class StatusInterceptor(grpc.ServerInterceptor):
             self._handlers[method] = self._wrap(method, handler)
         return self._handlers[method]
 
-    def _wrap(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(
+        self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]"
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
         name = method.rpartition("/")[2]
         if handler.unary_unary is None:  # the appliance has unary and server-streaming methods only
             return grpc.unary_stream_rpc_method_handler(

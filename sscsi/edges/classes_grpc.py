@@ -1,0 +1,56 @@
+"""Status-sync as the node room sees it: one long-lived channel to its socket."""
+
+import grpc
+
+from sscsi.core.provider_class import SecretProviderClass
+from sscsi.core.volume_record import VolumeRecord
+from sscsi.edges.class_messages import class_from_message, record_to_message
+from sscsi.errors import ClassInvalidError, ClassNotFoundError, ClusterUnavailableError
+from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
+
+_OPTIONS = (
+    ("grpc.default_authority", "localhost"),
+    # Rooms start in any order, and a peer that restarts is back within a second or two.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class StatusSyncClasses:
+    """The ClassSource port over `socket_path`. Waits, within a call's time-out, for status-sync to be there."""
+
+    def __init__(self, socket_path: str) -> None:
+        self._channel = grpc.insecure_channel("unix:" + socket_path, _OPTIONS)
+        self._stub = sscsi_pb2_grpc.ClassesStub(self._channel)
+
+    def get(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
+        request = sscsi_pb2.GetClassRequest(namespace=namespace, name=name)
+        try:
+            return class_from_message(self._stub.Get(request, timeout=timeout_seconds, wait_for_ready=True))
+        except grpc.RpcError as error:
+            details = error.details() or ""
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise ClassNotFoundError(details) from error
+            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                raise ClassInvalidError(details) from error
+            raise ClusterUnavailableError(_words(error)) from error
+
+    def ensure_secrets(self, record: VolumeRecord, *, timeout_seconds: float) -> list[str]:
+        request = sscsi_pb2.EnsureSecretsRequest(volume=record_to_message(record))
+        try:
+            return list(
+                self._stub.EnsureSecrets(request, timeout=timeout_seconds, wait_for_ready=True).problems
+            )
+        except grpc.RpcError as error:
+            raise ClusterUnavailableError(_words(error)) from error
+
+    def close(self) -> None:
+        """Close the channel, which cancels the calls in flight."""
+        self._channel.close()
+
+
+def _words(error: grpc.RpcError) -> str:
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "status-sync did not answer in time; is it running?"
+    return f"status-sync answered {error.code().name}: {error.details()}"

@@ -1,0 +1,198 @@
+"""tmpfs volumes by system call: statx(2), statfs(2), mount(2), umount2(2). No subprocess, no shell."""
+
+import ctypes
+import errno
+import logging
+import os
+import stat
+import struct
+import threading
+
+from sscsi.core import log_keys, mount_info
+from sscsi.errors import MountError, PropagationError, TargetPathError
+from sscsi.ports import ABSENT, PathState
+
+log = logging.getLogger(__name__)
+
+_AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
+_STATX_BASIC_STATS = 0x7FF
+_STATX_MNT_ID = 0x1000
+_STATX_ATTR_MOUNT_ROOT = 0x2000
+# Offsets in struct statx, linux/stat.h.
+_STATX_BYTES = 256
+_OFFSET_ATTRIBUTES = 8
+_OFFSET_MODE = 28
+_OFFSET_ATTRIBUTES_MASK = 56
+_OFFSET_DEVICE = 136
+_OFFSET_MOUNT_ID = 144
+
+_TMPFS_MAGIC = 0x01021994
+_STATFS_BYTES = 256
+
+_MS_NOSUID = 2
+_MS_NODEV = 4
+_MS_NOEXEC = 8
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
+
+_DIRECTORY_MODE = 0o750
+_ROOT_MODE = "0755"
+_GROUP_ROOT_MODE = "2755"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class LinuxMounter:
+    """The Mounter port on a Linux kernel of 5.8 or newer (statx tells mount points since then).
+
+    `require_shared` is whether a mount must propagate out of this mount namespace (design P1).
+    """
+
+    def __init__(self, *, require_shared: bool) -> None:
+        self._require_shared = require_shared
+        self._shared_mounts: set[int] = set()
+        self._noswap = True
+        self._lock = threading.Lock()
+
+    def look(self, path: str) -> PathState:
+        buffer = ctypes.create_string_buffer(_STATX_BYTES)
+        mask = _STATX_BASIC_STATS | _STATX_MNT_ID
+        if _libc.statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, mask, buffer) != 0:
+            number = ctypes.get_errno()
+            if number in {errno.ENOENT, errno.ENOTDIR}:
+                return ABSENT
+            raise TargetPathError(
+                f"failed to check if target path {path} is mount point, err: {_name(number)}"
+            )
+        attributes, _ = struct.unpack_from("=QI", buffer, _OFFSET_ATTRIBUTES)
+        (attributes_mask,) = struct.unpack_from("=Q", buffer, _OFFSET_ATTRIBUTES_MASK)
+        if not attributes_mask & _STATX_ATTR_MOUNT_ROOT:
+            raise TargetPathError(
+                f"the kernel does not tell whether {path} is a mount point; Linux 5.8 or newer is needed"
+            )
+        (mode,) = struct.unpack_from("=H", buffer, _OFFSET_MODE)
+        major, minor = struct.unpack_from("=II", buffer, _OFFSET_DEVICE)
+        (mount_id,) = struct.unpack_from("=Q", buffer, _OFFSET_MOUNT_ID)
+        is_mount_point = bool(attributes & _STATX_ATTR_MOUNT_ROOT)
+        return PathState(
+            exists=True,
+            is_directory=stat.S_ISDIR(mode),
+            is_mount_point=is_mount_point,
+            is_tmpfs=is_mount_point and _is_tmpfs(path),
+            mount_id=mount_id,
+            device=os.makedev(major, minor),
+        )
+
+    def make_directory(self, path: str) -> None:
+        try:
+            os.makedirs(path, mode=_DIRECTORY_MODE, exist_ok=True)
+        except OSError as error:
+            raise TargetPathError(
+                f"failed to create target path {path}, err: {_name(error.errno)}"
+            ) from error
+
+    def remove_directory(self, path: str) -> None:
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise TargetPathError(f"cannot remove directory {path}: {_name(error.errno)}") from error
+
+    def mount_tmpfs(self, path: str, *, size_bytes: int, max_inodes: int, gid: int | None) -> None:
+        options = (
+            f"size={size_bytes},nr_inodes={max_inodes},mode={_ROOT_MODE if gid is None else _GROUP_ROOT_MODE}"
+        )
+        if gid is not None:
+            options += f",gid={gid}"
+        if self._noswap:
+            number = _mount(path, options + ",noswap")
+            if number == 0:
+                return
+            if number != errno.EINVAL:
+                raise _mount_error(path, number)
+        number = _mount(path, options)
+        if number != 0:
+            raise _mount_error(path, number)
+        self._remember_no_noswap()
+
+    def unmount(self, path: str) -> None:
+        number = _unmount(path, _UMOUNT_NOFOLLOW)
+        if number == errno.EBUSY:
+            # Somebody has a file open in this mount namespace (a scanner, a debugger): the pod is gone, so
+            # the mount leaves the tree now and the kernel frees it with the last descriptor.
+            log.warning("the volume is busy and is detached", extra={log_keys.TARGET_PATH: path})
+            number = _unmount(path, _UMOUNT_NOFOLLOW | _MNT_DETACH)
+        if number not in {0, errno.EINVAL, errno.ENOENT}:
+            raise MountError(f"cannot unmount {path}: {_name(number)}")
+
+    def check_reaches_host(self, target_path: str) -> None:
+        if not self._require_shared:
+            return
+        parent = self._nearest_directory(os.path.dirname(target_path))
+        mount_id = self.look(parent).mount_id
+        if mount_id in self._shared_mounts:
+            return
+        with open("/proc/self/mountinfo", "rb") as file:
+            entries = {entry.mount_id: entry for entry in mount_info.parse(file.read())}
+        entry = entries.get(mount_id)
+        if entry is None or entry.mount_point == "/" or not entry.shared:
+            raise PropagationError(
+                f"a mount below {parent} would not reach the host: {_why_not_shared(entry)}. Mount the kubelet's pods directory "
+                "into this container with mountPropagation: Bidirectional (chart value linux.kubeletRootDir must be the "
+                "kubelet's root), or set --require-shared-propagation=false where there is no kubelet"
+            )
+        self._shared_mounts.add(mount_id)
+
+    def _nearest_directory(self, path: str) -> str:
+        while path != "/" and not self.look(path).exists:
+            path = os.path.dirname(path)
+        return path
+
+    def _remember_no_noswap(self) -> None:
+        with self._lock:
+            if self._noswap:
+                self._noswap = False
+                log.warning(
+                    "tmpfs without noswap: Linux 6.4 outside a user namespace is needed; content may reach swap"
+                )
+
+
+def _why_not_shared(entry: mount_info.MountEntry | None) -> str:
+    if entry is None:
+        return "it is on no mount of this mount namespace"
+    if entry.mount_point == "/":
+        return "it is on the container's own root"
+    return f"the mount at {entry.mount_point} is not shared"
+
+
+def _is_tmpfs(path: str) -> bool:
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _libc.statfs(os.fsencode(path), buffer) != 0:
+        return False
+    (magic,) = struct.unpack_from("=q", buffer, 0)
+    return bool(magic == _TMPFS_MAGIC)
+
+
+def _mount(path: str, options: str) -> int:
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    result = _libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", ctypes.c_ulong(flags), options.encode())
+    return 0 if result == 0 else ctypes.get_errno()
+
+
+def _unmount(path: str, flags: int) -> int:
+    return 0 if _libc.umount2(os.fsencode(path), flags) == 0 else ctypes.get_errno()
+
+
+def _mount_error(path: str, number: int) -> MountError:
+    cure = (
+        "; CAP_SYS_ADMIN is missing: run privileged, or in a user namespace of your own"
+        if number == errno.EPERM
+        else ""
+    )
+    return MountError(f"cannot mount tmpfs at {path}: {_name(number)}{cure}")
+
+
+def _name(number: int | None) -> str:
+    return errno.errorcode.get(number or 0, str(number))

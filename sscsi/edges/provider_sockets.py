@@ -1,0 +1,178 @@
+"""Providers: gRPC servers on unix sockets, found by name and called as upstream calls them.
+
+A socket is looked for at every call, in upstream's directories and order; a channel is kept only while the
+path is still the same socket (device and inode), so a provider that moved or was restarted is found again
+without a restart here (upstream keeps its first channel for ever; users.md, P17).
+"""
+
+import dataclasses
+import json
+import os
+import re
+import threading
+from collections.abc import Sequence
+
+import grpc
+
+from sscsi.edges.grpc_status import GO_NAMES
+from sscsi.errors import ProviderCallError, ProviderNotFoundError
+from sscsi.pb import provider_pb2, provider_pb2_grpc
+from sscsi.ports import ProviderAnswer, ProviderFile, ProviderRequest
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,30}")
+# The retry policy of upstream's client (reference, 3.3), in gRPC's service config form.
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "v1alpha1.CSIDriverProvider"}],
+            "waitForReady": True,
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "1s",
+                "maxBackoff": "10s",
+                "backoffMultiplier": 1.1,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+@dataclasses.dataclass(slots=True)
+class _Connection:
+    """A channel to one socket; `calls` in flight keep a replaced one open until they end."""
+
+    path: str
+    identity: tuple[int, int]
+    channel: grpc.Channel
+    calls: int = 0
+    replaced: bool = False
+
+
+class ProviderSockets:
+    """The Providers port over the search list `directories`, left to right."""
+
+    def __init__(self, directories: Sequence[str], *, max_answer_bytes: int) -> None:
+        self._directories = tuple(directories)
+        self._options = (
+            # Providers may refuse any other authority, as upstream's own test provider does.
+            ("grpc.default_authority", "localhost"),
+            ("grpc.max_receive_message_length", max_answer_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+            # A provider that restarts is waited for in small steps; the default grows to two minutes.
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.min_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        )
+        self._connections: dict[str, _Connection] = {}
+        self._lock = threading.Lock()
+
+    def mount(self, provider: str, request: ProviderRequest, *, timeout_seconds: float) -> ProviderAnswer:
+        connection = self._enter(provider)
+        try:
+            answer = provider_pb2_grpc.CSIDriverProviderStub(connection.channel).Mount(
+                _message(request), timeout=timeout_seconds
+            )
+        except grpc.RpcError as error:
+            raise _call_error(provider, connection.path, timeout_seconds, error) from error
+        except ValueError as error:
+            # grpc raises it for a channel that was closed under the call, which only stopping does.
+            raise ProviderCallError(
+                f"the call to provider {provider!r} was cancelled", code=grpc.StatusCode.CANCELLED.value[0]
+            ) from error
+        finally:
+            self._leave(connection)
+        return ProviderAnswer(
+            object_versions=tuple((version.id, version.version) for version in answer.object_version),
+            error_code=answer.error.code if answer.HasField("error") else "",
+            files=[
+                ProviderFile(path=file.path, mode=file.mode, contents=file.contents) for file in answer.files
+            ],
+        )
+
+    def close(self) -> None:
+        """Close every channel, which cancels the calls in flight."""
+        with self._lock:
+            connections = list(self._connections.values())
+            self._connections.clear()
+        for connection in connections:
+            connection.channel.close()
+
+    def _enter(self, provider: str) -> _Connection:
+        path, identity = self._find(provider)
+        with self._lock:
+            connection = self._connections.get(provider)
+            if connection is None or (connection.path, connection.identity) != (path, identity):
+                stale, connection = (
+                    connection,
+                    _Connection(path, identity, grpc.insecure_channel("unix:" + path, self._options)),
+                )
+                self._connections[provider] = connection
+                if stale is not None:
+                    stale.replaced = True
+                    _close_if_done(stale)
+            connection.calls += 1
+        return connection
+
+    def _leave(self, connection: _Connection) -> None:
+        with self._lock:
+            connection.calls -= 1
+            _close_if_done(connection)
+
+    def _find(self, provider: str) -> tuple[str, tuple[int, int]]:
+        if not _NAME.fullmatch(provider):
+            raise ProviderNotFoundError(
+                f'error connecting to provider "{provider[:100]}": invalid provider: provider "{provider[:100]}"'
+            )
+        for directory in self._directories:
+            path = os.path.join(directory, provider + ".sock")
+            try:
+                status = os.stat(path)
+            except OSError:
+                continue
+            return path, (status.st_dev, status.st_ino)
+        raise ProviderNotFoundError(
+            f'error connecting to provider "{provider}": provider not found: provider "{provider}"'
+            f" (no {provider}.sock in {', '.join(self._directories)}; found there: {', '.join(self._names()) or 'no provider'})"
+        )
+
+    def _names(self) -> list[str]:
+        """The providers that are there, for the error that says one is not."""
+        names: set[str] = set()
+        for directory in self._directories:
+            try:
+                names.update(
+                    name.removesuffix(".sock") for name in os.listdir(directory) if name.endswith(".sock")
+                )
+            except OSError:
+                continue
+        return sorted(name for name in names if _NAME.fullmatch(name))
+
+
+def _close_if_done(connection: _Connection) -> None:
+    if connection.replaced and connection.calls == 0:
+        connection.channel.close()
+
+
+def _message(request: ProviderRequest) -> provider_pb2.MountRequest:
+    return provider_pb2.MountRequest(
+        attributes=request.attributes,
+        secrets=request.secrets,
+        target_path=request.target_path,
+        permission=request.permission,
+        current_object_version=[
+            provider_pb2.ObjectVersion(id=name, version=version)
+            for name, version in request.current_object_versions
+        ],
+    )
+
+
+def _call_error(provider: str, path: str, timeout_seconds: float, error: grpc.RpcError) -> ProviderCallError:
+    code, details = error.code(), error.details() or ""
+    text = f"rpc error: code = {GO_NAMES[code]} desc = {details}"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        text += f" (provider {provider!r} did not answer within {timeout_seconds:.0f} s at {path})"
+    elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        text += f" (the answer of provider {provider!r} is larger than --max-call-recv-msg-size)"
+    return ProviderCallError(text, code=code.value[0])

@@ -1,0 +1,145 @@
+"""Records of published volumes as files: one JSON file a volume, replaced by rename.
+
+No fsync: the record counts only in the boot that wrote it, and rename alone is enough against a crash of the
+process. When the state directory takes no more, the run directory (a tmpfs) does, with a warning: a full disk
+must not keep pods from starting (design P4).
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+
+from sscsi.core import log_keys
+from sscsi.core.volume_record import VolumeRecord, decode, encode, record_name
+from sscsi.errors import ConfigError, RecordError
+
+log = logging.getLogger(__name__)
+
+_SUFFIX = ".json"
+_TEMPORARY_SUFFIX = ".json.tmp"
+_MODE = 0o600
+_DIRECTORY_MODE = 0o700
+
+
+class RecordFiles:
+    """The RecordStore port over `state_directory`, with `spare_directory` for when that is full."""
+
+    def __init__(self, state_directory: str, spare_directory: str) -> None:
+        self._directories = (state_directory, spare_directory)
+        for directory in self._directories:
+            _make(directory)
+
+    def load_all(self) -> list[VolumeRecord]:
+        newest: dict[str, VolumeRecord] = {}
+        for record in self._read_all():
+            kept = newest.get(record.target_path)
+            if kept is None or record.attempt_time > kept.attempt_time:
+                newest[record.target_path] = record
+        return list(newest.values())
+
+    def write(self, record: VolumeRecord) -> None:
+        state, spare = self._directories
+        name, data = record_name(record.target_path), encode(record)
+        try:
+            _replace(state, name, data)
+        except OSError as error:
+            log.warning(
+                "the state directory takes no record; the run directory keeps it until the next restart of the machine",
+                extra={
+                    log_keys.PATH: state,
+                    log_keys.ERROR: errno.errorcode.get(error.errno or 0, ""),
+                    log_keys.TARGET_PATH: record.target_path,
+                },
+            )
+            self._write_spare(spare, name, data)
+        else:
+            _remove(spare, name)
+
+    def delete(self, target_path: str) -> None:
+        for directory in self._directories:
+            _remove(directory, record_name(target_path))
+
+    def _write_spare(self, directory: str, name: str, data: bytes) -> None:
+        try:
+            _replace(directory, name, data)
+        except OSError as error:
+            raise RecordError(
+                f"cannot write a record to {directory} either: {errno.errorcode.get(error.errno or 0, '')}"
+            ) from error
+
+    def _read_all(self) -> Iterator[VolumeRecord]:
+        for directory in self._directories:
+            for name in sorted(os.listdir(directory)):
+                path = os.path.join(directory, name)
+                if name.endswith(_TEMPORARY_SUFFIX):
+                    os.unlink(path)
+                elif name.endswith(_SUFFIX):
+                    yield from _read(path, name)
+
+
+def _read(path: str, name: str) -> Iterator[VolumeRecord]:
+    try:
+        with open(path, "rb") as file:
+            record = decode(file.read())
+    except OSError as error:
+        log.warning(
+            "a record cannot be read",
+            extra={log_keys.PATH: path, log_keys.ERROR: errno.errorcode.get(error.errno or 0, "")},
+        )
+        return
+    if record is None or record_name(record.target_path) != name:
+        log.warning(
+            "a record is not one that this program wrote whole; it is dropped", extra={log_keys.PATH: path}
+        )
+        os.unlink(path)
+        return
+    yield record
+
+
+def _replace(directory: str, name: str, data: bytes) -> None:
+    temporary = os.path.join(directory, name.removesuffix(_SUFFIX) + _TEMPORARY_SUFFIX)
+    try:
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE
+        )
+    except FileNotFoundError:
+        os.makedirs(directory, mode=_DIRECTORY_MODE, exist_ok=True)
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE
+        )
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    except OSError:
+        os.unlink(temporary)
+        raise
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, os.path.join(directory, name))
+
+
+def _remove(directory: str, name: str) -> None:
+    try:
+        os.unlink(os.path.join(directory, name))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RecordError(
+            f"cannot remove a record from {directory}: {errno.errorcode.get(error.errno or 0, '')}"
+        ) from error
+
+
+def _make(directory: str) -> None:
+    try:
+        os.makedirs(directory, mode=_DIRECTORY_MODE, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make directory {directory!r} for records: {errno.errorcode.get(error.errno or 0, '')}; see --state-dir",
+            exit_code=1,
+        ) from error
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"directory {directory!r} for records is not writable; see --state-dir", exit_code=1
+        )

@@ -1,0 +1,115 @@
+"""CSI Node: the RPCs of kubelet. Checks here, work in `publish`, `unpublish`."""
+
+import grpc
+
+from sscsi.core.target_path import clean_target_path
+from sscsi.errors import InvalidRequestError, UnsupportedError, VolumeNotFoundError
+from sscsi.node.deadline import Deadline
+from sscsi.node.publish import Publisher
+from sscsi.node.publish_request import parse_publish
+from sscsi.node.unpublish import Unpublisher
+from sscsi.pb import csi_pb2, csi_pb2_grpc
+from sscsi.ports import FileTrees, Mounter
+
+_RPC = csi_pb2.NodeServiceCapability.RPC
+_CAPABILITIES = csi_pb2.NodeGetCapabilitiesResponse(
+    capabilities=[
+        csi_pb2.NodeServiceCapability(rpc=_RPC(type=_RPC.GET_VOLUME_STATS)),
+        csi_pb2.NodeServiceCapability(rpc=_RPC(type=_RPC.VOLUME_MOUNT_GROUP)),
+    ]
+)
+
+
+class NodeService(csi_pb2_grpc.NodeServicer):
+    """The Node service. Errors are raised; the interceptor makes statuses of them."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        publisher: Publisher,
+        unpublisher: Unpublisher,
+        mounter: Mounter,
+        trees: FileTrees,
+    ) -> None:
+        self._node_id = node_id
+        self._publisher = publisher
+        self._unpublisher = unpublisher
+        self._mounter = mounter
+        self._trees = trees
+
+    def NodePublishVolume(
+        self, request: csi_pb2.NodePublishVolumeRequest, context: grpc.ServicerContext
+    ) -> csi_pb2.NodePublishVolumeResponse:
+        self._publisher.publish(parse_publish(request), Deadline.of(context))
+        return csi_pb2.NodePublishVolumeResponse()
+
+    def NodeUnpublishVolume(
+        self, request: csi_pb2.NodeUnpublishVolumeRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeUnpublishVolumeResponse:
+        self._unpublisher.unpublish(request)
+        return csi_pb2.NodeUnpublishVolumeResponse()
+
+    def NodeGetCapabilities(
+        self, _request: csi_pb2.NodeGetCapabilitiesRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeGetCapabilitiesResponse:
+        return _CAPABILITIES
+
+    def NodeGetInfo(
+        self, _request: csi_pb2.NodeGetInfoRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeGetInfoResponse:
+        return csi_pb2.NodeGetInfoResponse(node_id=self._node_id)
+
+    def NodeGetVolumeStats(
+        self, request: csi_pb2.NodeGetVolumeStatsRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeGetVolumeStatsResponse:
+        if not request.volume_id:
+            raise InvalidRequestError("Volume ID missing in request")
+        if not request.volume_path:
+            raise InvalidRequestError("Volume path missing in request")
+        path = clean_target_path(request.volume_path)
+        if not self._mounter.look(path).is_tmpfs:
+            raise VolumeNotFoundError(f"volume path {path} is no volume of this driver")
+        usage = self._trees.usage(path)
+        return csi_pb2.NodeGetVolumeStatsResponse(
+            usage=[
+                csi_pb2.VolumeUsage(
+                    unit=csi_pb2.VolumeUsage.BYTES,
+                    total=usage.total_bytes,
+                    available=usage.available_bytes,
+                    used=usage.used_bytes,
+                ),
+                csi_pb2.VolumeUsage(
+                    unit=csi_pb2.VolumeUsage.INODES,
+                    total=usage.total_inodes,
+                    available=usage.available_inodes,
+                    used=usage.used_inodes,
+                ),
+            ]
+        )
+
+    def NodeStageVolume(
+        self, request: csi_pb2.NodeStageVolumeRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeStageVolumeResponse:
+        """Upstream's checks and nothing else: kubelet never stages an inline volume."""
+        if not request.volume_id:
+            raise InvalidRequestError("Volume ID missing in request")
+        if not request.staging_target_path:
+            raise InvalidRequestError("Target path missing in request")
+        if not request.HasField("volume_capability"):
+            raise InvalidRequestError("Volume capability missing in request")
+        return csi_pb2.NodeStageVolumeResponse()
+
+    def NodeUnstageVolume(
+        self, request: csi_pb2.NodeUnstageVolumeRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeUnstageVolumeResponse:
+        if not request.volume_id:
+            raise InvalidRequestError("Volume ID missing in request")
+        if not request.staging_target_path:
+            raise InvalidRequestError("Target path missing in request")
+        return csi_pb2.NodeUnstageVolumeResponse()
+
+    def NodeExpandVolume(
+        self, _request: csi_pb2.NodeExpandVolumeRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeExpandVolumeResponse:
+        raise UnsupportedError("NodeExpandVolume is not implemented")

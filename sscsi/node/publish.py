@@ -1,0 +1,366 @@
+"""NodePublishVolume: parse, look, class, attach, provider, decide, do, prove, record, tell, wait, answer.
+
+The promises are the design's: a volume appears whole or not at all, whatever dies in between (P1); a failed
+refresh keeps the content and answers kubelet OK, because an error would make some kubelets take the mount
+directory away under the running pod (kubernetes issue 121271; P2); what is published is recorded before the
+answer (P4).
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from sscsi.core import log_keys
+from sscsi.core.file_plan import MAX_ENTRIES
+from sscsi.core.provider_class import SecretProviderClass
+from sscsi.core.volume_record import VolumeRecord
+from sscsi.errors import (
+    ClassInvalidError,
+    ClassMissingInRequestError,
+    ClassNotFoundError,
+    ClusterUnavailableError,
+    ContentNotProvenError,
+    InvalidRequestError,
+    SscsiError,
+    TargetPathError,
+)
+from sscsi.node.admission import Admission
+from sscsi.node.class_cache import ClassCache
+from sscsi.node.content import Content, accept_written_by_provider, look_content, write_files
+from sscsi.node.deadline import Deadline
+from sscsi.node.provider_fetch import Fetched, ProviderFetch, Versions
+from sscsi.node.publish_request import PublishRequest
+from sscsi.node.stages import Stages
+from sscsi.node.volumes import Volumes
+from sscsi.ports import ClassSource, FileTrees, Mounter, PathState, VolumeTree
+
+log = logging.getLogger(__name__)
+
+_CLASS_SECONDS = 10.0
+_INODES_PER_ENTRY = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PublishSettings:
+    """What the operator decides. Interval in seconds; zero or less refreshes at every republish (upstream)."""
+
+    rotation: bool
+    rotation_interval_seconds: float
+    content_limit_bytes: int
+    secret_wait_seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The world before a publish: what is at the target path, and the content if it is proven."""
+
+    state: PathState
+    record: VolumeRecord | None
+    content: Content | None
+
+
+class Publisher:
+    """Publishes volumes. `waiting` wraps every wait for somebody else (the pool's `blocked`)."""
+
+    def __init__(
+        self,
+        *,
+        mounter: Mounter,
+        trees: FileTrees,
+        volumes: Volumes,
+        classes: ClassCache,
+        secrets: ClassSource,
+        fetch: ProviderFetch,
+        admission: Admission,
+        settings: PublishSettings,
+        boot_id: str,
+        waiting: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._mounter = mounter
+        self._trees = trees
+        self._volumes = volumes
+        self._classes = classes
+        self._secrets = secrets
+        self._fetch = fetch
+        self._admission = admission
+        self._settings = settings
+        self._boot_id = boot_id
+        self._waiting = waiting
+
+    def publish(self, request: PublishRequest, deadline: Deadline) -> None:
+        """Make the volume of `request` be there, whole. Returns when it is; raises SscsiError otherwise."""
+        stages = Stages()
+        with self._volumes.locked(request.target_path):
+            found = self._look(request)
+            if found.content is None:
+                self._publish_first(request, found, deadline, stages)
+            else:
+                record = found.record or self._adopt(request, found)
+                if self._is_due(record):
+                    self._refresh(request, record, deadline, stages)
+        log.debug(
+            "publish stages", extra={log_keys.VOLUME_ID: request.volume_id, log_keys.STAGES: stages.seconds}
+        )
+
+    def _look(self, request: PublishRequest) -> Found:
+        state = self._mounter.look(request.target_path)
+        if not state.is_mount_point:
+            return Found(state=state, record=None, content=None)
+        if not state.is_tmpfs:
+            raise TargetPathError(
+                f"target path {request.target_path} is a mount point of another file system; unmount it"
+            )
+        record = self._volumes.get(request.target_path)
+        if record is not None and (record.boot_id, record.device) != (self._boot_id, state.device):
+            record = None
+        with self._trees.open(request.target_path) as tree:
+            content = look_content(tree, record)
+        if record is not None and content is not None and record.data_directory != content.data_directory:
+            record = None
+        return Found(state=state, record=record, content=content)
+
+    def _is_due(self, record: VolumeRecord) -> bool:
+        if not self._settings.rotation:
+            return False
+        return (
+            time.clock_gettime(time.CLOCK_BOOTTIME)
+            >= record.success_boottime + self._settings.rotation_interval_seconds
+        )
+
+    def _adopt(self, request: PublishRequest, found: Found) -> VolumeRecord:
+        """Take over a volume that is whole and has no record: upstream's, or our state was lost."""
+        if found.content is None:
+            raise AssertionError("only proven content is adopted")
+        record = self._record(
+            request, found.state.device, found.content, provider_class=None, object_versions=()
+        )
+        self._volumes.put(record)
+        log.info("adopted", extra=_about(request))
+        return record
+
+    def _publish_first(
+        self, request: PublishRequest, found: Found, deadline: Deadline, stages: Stages
+    ) -> None:
+        with stages.stage("class"):
+            provider_class = self._class(request, deadline)
+        with self._place(provider_class.provider, deadline):
+            made = None
+            if not found.state.is_mount_point:
+                with stages.stage("attach"):
+                    made = self._attach(request, found.state)
+            try:
+                record = self._deliver(request, provider_class, (), deadline, stages)[0]
+            except BaseException:
+                if made is not None:
+                    self._take_back(request, found.state, made)
+                raise
+        log.info("published", extra={**_about(request), log_keys.VERSIONS: len(record.object_versions)})
+        if provider_class.secret_objects:
+            with stages.stage("secrets"):
+                self._await_secrets(request, record, deadline)
+
+    def _refresh(
+        self, request: PublishRequest, record: VolumeRecord, deadline: Deadline, stages: Stages
+    ) -> None:
+        """Fetch again and swap what changed. A failure is recorded and logged, and kubelet is told OK."""
+        try:
+            with stages.stage("class"):
+                provider_class = self._class(request, deadline)
+            with self._place(provider_class.provider, deadline):
+                _, changed = self._deliver(
+                    request, provider_class, _known_versions(record, provider_class), deadline, stages
+                )
+        except InvalidRequestError:
+            raise
+        except SscsiError as error:
+            self._volumes.put(dataclasses.replace(record, attempt_time=time.time(), last_error=str(error)))
+            log.error(
+                "refresh failed, the content stays", extra={**_about(request), log_keys.ERROR: str(error)}
+            )
+            return
+        if changed:
+            log.info("refreshed", extra=_about(request))
+
+    def _class(self, request: PublishRequest, deadline: Deadline) -> SecretProviderClass:
+        """The class of the request, in upstream's order of checks (reference, 2.4, steps 10 to 15)."""
+        if not request.class_name:
+            raise ClassMissingInRequestError("secretProviderClass is not set")
+        namespace, name = request.pod_namespace, request.class_name
+        provider_class = self._classes.known_fresh(namespace, name)
+        try:
+            if provider_class is None:
+                with self._waiting():
+                    provider_class = self._classes.get(
+                        namespace, name, timeout_seconds=deadline.for_others(_CLASS_SECONDS)
+                    )
+        except (ClassNotFoundError, ClassInvalidError, ClusterUnavailableError) as error:
+            raise type(error)(
+                f"failed to get secretproviderclass {namespace}/{name}, error: {error}"
+            ) from error
+        if not provider_class.provider:
+            raise ClassInvalidError(f"provider not set in {namespace}/{name}")
+        if not provider_class.parameters:
+            raise ClassInvalidError(f"parameters not set in {namespace}/{name}")
+        if not request.readonly:
+            raise InvalidRequestError("Readonly is not true in request")
+        return provider_class
+
+    def _place(self, provider: str, deadline: Deadline) -> AbstractContextManager[None]:
+        # Half of the time is for waiting: the provider needs the other half.
+        return self._admission.place(
+            provider, timeout_seconds=deadline.for_others(float("inf")) / 2, waiting=self._waiting
+        )
+
+    def _attach(self, request: PublishRequest, before: PathState) -> int:
+        """Mount an empty tmpfs on the target path; the device number of it. Nothing remains on failure."""
+        path = request.target_path
+        self._mounter.check_reaches_host(path)
+        if before.exists and not before.is_directory:
+            raise TargetPathError(f"target path {path} is in the way: it is not a directory; remove it")
+        self._mounter.make_directory(path)
+        try:
+            self._mounter.mount_tmpfs(
+                path,
+                # Old and new content are both there during a swap.
+                size_bytes=2 * self._settings.content_limit_bytes,
+                max_inodes=_INODES_PER_ENTRY * MAX_ENTRIES,
+                gid=request.gid,
+            )
+        except SscsiError:
+            self._remove_directory(path, before)
+            raise
+        return self._mounter.look(path).device
+
+    def _take_back(self, request: PublishRequest, before: PathState, device: int) -> None:
+        """Unmount what this very call mounted, and nothing else; leave the path as it was found."""
+        path = request.target_path
+        try:
+            state = self._mounter.look(path)
+            if state.is_mount_point and state.device == device:
+                self._mounter.unmount(path)
+            self._remove_directory(path, before)
+        except SscsiError as error:
+            log.error("a failed publish left a mount", extra={**_about(request), log_keys.ERROR: str(error)})
+
+    def _remove_directory(self, path: str, before: PathState) -> None:
+        if not before.exists:
+            self._mounter.remove_directory(path)
+
+    def _deliver(
+        self,
+        request: PublishRequest,
+        provider_class: SecretProviderClass,
+        current: Versions,
+        deadline: Deadline,
+        stages: Stages,
+    ) -> tuple[VolumeRecord, bool]:
+        """Provider, decide, do, prove, record: the record, and whether the content changed."""
+        with self._trees.open(request.target_path) as tree:
+            with stages.stage("provider"):
+                fetched = self._fetch.fetch(request, provider_class, current, deadline)
+            with stages.stage("write"):
+                content = _write(tree, request, provider_class, fetched)
+            with stages.stage("prove"):
+                self._prove_reachable(request, tree)
+            with stages.stage("record"):
+                record = self._record(
+                    request,
+                    tree.device,
+                    content,
+                    provider_class=provider_class,
+                    object_versions=fetched.object_versions,
+                )
+                self._volumes.put(record)
+        return record, content.changed
+
+    def _prove_reachable(self, request: PublishRequest, tree: VolumeTree) -> None:
+        """What was written is what the path shows: nobody unmounted or covered it meanwhile."""
+        state = self._mounter.look(request.target_path)
+        if not state.is_mount_point or state.device != tree.device:
+            raise ContentNotProvenError(
+                f"target path {request.target_path} no longer shows the volume that was written"
+            )
+
+    def _record(
+        self,
+        request: PublishRequest,
+        device: int,
+        content: Content,
+        *,
+        provider_class: SecretProviderClass | None,
+        object_versions: Versions,
+    ) -> VolumeRecord:
+        adopted = provider_class is None
+        now = time.time()
+        return VolumeRecord(
+            boot_id=self._boot_id,
+            device=device,
+            volume_id=request.volume_id,
+            target_path=request.target_path,
+            pod_name=request.pod_name,
+            pod_namespace=request.pod_namespace,
+            pod_uid=request.pod_uid,
+            service_account=request.service_account,
+            class_name=request.class_name,
+            class_uid=provider_class.uid if provider_class else "",
+            class_generation=provider_class.generation if provider_class else 0,
+            provider=provider_class.provider if provider_class else "",
+            data_directory=content.data_directory,
+            files=content.files,
+            object_versions=object_versions,
+            adopted=adopted,
+            attempt_time=now,
+            # Nobody knows when an adopted volume was fetched: it is due at once.
+            success_time=0.0 if adopted else now,
+            success_boottime=0.0 if adopted else time.clock_gettime(time.CLOCK_BOOTTIME),
+            last_error="",
+        )
+
+    def _await_secrets(self, request: PublishRequest, record: VolumeRecord, deadline: Deadline) -> None:
+        """Give status-sync a moment to make the class's Secrets, so that the containers' environment finds them."""
+        if self._settings.secret_wait_seconds <= 0:
+            return
+        try:
+            with self._waiting():
+                problems = self._secrets.ensure_secrets(
+                    record, timeout_seconds=deadline.for_others(self._settings.secret_wait_seconds)
+                )
+        except ClusterUnavailableError as error:
+            problems = [str(error)]
+        for problem in problems:
+            log.warning(
+                "a Secret of the class is not there yet", extra={**_about(request), log_keys.REASON: problem}
+            )
+
+
+def _write(
+    tree: VolumeTree, request: PublishRequest, provider_class: SecretProviderClass, fetched: Fetched
+) -> Content:
+    try:
+        if fetched.files:
+            return write_files(tree, fetched.files, request.gid)
+        return accept_written_by_provider(tree, provider_class.provider)
+    except SscsiError as error:
+        raise type(error)(
+            f"failed to mount secrets store objects for pod {request.pod}, err: {error}"
+        ) from error
+
+
+def _known_versions(record: VolumeRecord, provider_class: SecretProviderClass) -> Versions:
+    """What the provider may be told is in place: only what was fetched for this very class (design, section 3)."""
+    same_class = (record.class_uid, record.class_generation) == (
+        provider_class.uid,
+        provider_class.generation,
+    )
+    return record.object_versions if same_class and not record.adopted else ()
+
+
+def _about(request: PublishRequest) -> dict[str, object]:
+    return {
+        log_keys.VOLUME_ID: request.volume_id,
+        log_keys.POD: request.pod,
+        log_keys.CLASS: request.class_name,
+        log_keys.TARGET_PATH: request.target_path,
+    }

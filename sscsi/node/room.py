@@ -1,0 +1,161 @@
+"""The node room put together from its parts, and its life from start to stop."""
+
+import logging
+import os
+import socket
+import threading
+
+import grpc
+
+from sscsi.core import log_keys, mount_info
+from sscsi.edges.classes_grpc import StatusSyncClasses
+from sscsi.edges.grpc_status import StatusInterceptor
+from sscsi.edges.provider_sockets import ProviderSockets
+from sscsi.edges.tcp_server import TcpServer
+from sscsi.edges.unix_socket import AddServices, SocketServer
+from sscsi.node.admission import Admission
+from sscsi.node.class_cache import ClassCache
+from sscsi.node.config import NodeConfig
+from sscsi.node.heal import Healer
+from sscsi.node.identity_service import IdentityService
+from sscsi.node.node_service import NodeService
+from sscsi.node.provider_fetch import ProviderFetch
+from sscsi.node.publish import Publisher, PublishSettings
+from sscsi.node.unpublish import Unpublisher
+from sscsi.node.volumes import Volumes
+from sscsi.node.volumes_service import RoomService, VolumesService
+from sscsi.pb import csi_pb2_grpc, sscsi_pb2_grpc
+from sscsi.ports import FileTrees, Mounter, RecordStore
+from sscsi.process.thread_pool import BlockingAwarePool
+
+log = logging.getLogger(__name__)
+
+# Calls that run at once; those that wait for a provider do not count. More only fight for the interpreter.
+_RUNNING_LIMIT = 16
+_CLASS_FRESH_SECONDS = 1.0
+_WATCH_SECONDS = 1.0
+_ROOT_ONLY = 0o600
+# The liveness probe runs under its own uid; the run directory's mode and group say who gets this far.
+_PROBE_MODE = 0o660
+
+
+class NodeRoom:
+    """Every object of the room, made once. The three effects on the node come from outside: tests wrap them."""
+
+    def __init__(self, config: NodeConfig, *, mounter: Mounter, trees: FileTrees, store: RecordStore) -> None:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot_id = file.read().strip()
+        self._stop_grace_seconds = config.stop_grace_seconds
+        self._pool = BlockingAwarePool("grpc", running_limit=_RUNNING_LIMIT)
+        self._volumes = Volumes(store)
+        self._healer = Healer(
+            mounter=mounter, trees=trees, store=store, volumes=self._volumes, boot_id=boot_id
+        )
+        self._status_sync = StatusSyncClasses(os.path.join(config.run_directory, "statussync.sock"))
+        self._providers = ProviderSockets(
+            config.provider_directories, max_answer_bytes=config.max_answer_bytes
+        )
+        self._admission = Admission(
+            places_per_provider=config.max_publishes_per_provider, max_waiting=config.max_waiting_publishes
+        )
+        publisher = Publisher(
+            mounter=mounter,
+            trees=trees,
+            volumes=self._volumes,
+            classes=ClassCache(self._status_sync, fresh_seconds=_CLASS_FRESH_SECONDS),
+            secrets=self._status_sync,
+            fetch=ProviderFetch(
+                self._providers,
+                timeout_seconds=config.provider_timeout_seconds,
+                content_limit_bytes=config.content_limit_bytes,
+                waiting=self._pool.blocked,
+            ),
+            admission=self._admission,
+            settings=PublishSettings(
+                rotation=config.rotation,
+                rotation_interval_seconds=config.rotation_interval_seconds,
+                content_limit_bytes=config.content_limit_bytes,
+                secret_wait_seconds=config.secret_wait_seconds,
+            ),
+            boot_id=boot_id,
+            waiting=self._pool.blocked,
+        )
+        self._identity = IdentityService(config.driver_name)
+        self._node = NodeService(
+            node_id=config.node_id or socket.gethostname(),
+            publisher=publisher,
+            unpublisher=Unpublisher(mounter=mounter, trees=trees, volumes=self._volumes),
+            mounter=mounter,
+            trees=trees,
+        )
+        self._volumes_service = VolumesService(self._volumes, self._pool.blocked)
+        self._room_service = RoomService(self._volumes)
+        # In this order: kubelet comes last, when everything behind it is there.
+        self._servers = (
+            self._socket(os.path.join(config.run_directory, "node.sock"), _ROOT_ONLY, self._add_own_services),
+            self._socket(os.path.join(config.run_directory, "probe.sock"), _PROBE_MODE, self._add_identity),
+            self._endpoint(config),
+        )
+
+    def serve(self, stop: threading.Event) -> int:
+        """Heal, serve until `stop` is set, leave in order. The exit code."""
+        with open("/proc/self/mountinfo", "rb") as file:
+            self._healer.heal(list(mount_info.parse(file.read())))
+        try:
+            if not all(server.serve(stop) for server in self._servers):
+                return 0
+            while not stop.wait(_WATCH_SECONDS):
+                for server in self._servers:
+                    if not server.is_ours():
+                        log.error(
+                            "the socket was replaced or removed; starting anew",
+                            extra={log_keys.PATH: server.path},
+                        )
+                        return 1
+            return 0
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Refuse new calls, let those in flight finish, cancel the rest, give the sockets up."""
+        self._admission.close()
+        self._volumes.end_watches()
+        stopped = [server.stop_accepting(self._stop_grace_seconds) for server in self._servers]
+        for event in stopped:
+            event.wait()
+        self._providers.close()
+        self._status_sync.close()
+        self._pool.shutdown()
+        for server in self._servers:
+            server.close()
+
+    def _endpoint(self, config: NodeConfig) -> SocketServer | TcpServer:
+        if config.endpoint.scheme == "tcp":
+            return TcpServer(
+                config.endpoint.address,
+                add_services=self._add_csi,
+                pool=self._pool,
+                interceptors=[_interceptor()],
+            )
+        return self._socket(config.endpoint.address, _ROOT_ONLY, self._add_csi)
+
+    def _socket(self, path: str, mode: int, add_services: AddServices) -> SocketServer:
+        return SocketServer(
+            path, mode=mode, add_services=add_services, pool=self._pool, interceptors=[_interceptor()]
+        )
+
+    def _add_csi(self, server: grpc.Server) -> None:
+        csi_pb2_grpc.add_IdentityServicer_to_server(self._identity, server)
+        csi_pb2_grpc.add_NodeServicer_to_server(self._node, server)
+
+    def _add_identity(self, server: grpc.Server) -> None:
+        csi_pb2_grpc.add_IdentityServicer_to_server(self._identity, server)
+
+    def _add_own_services(self, server: grpc.Server) -> None:
+        sscsi_pb2_grpc.add_VolumesServicer_to_server(self._volumes_service, server)
+        sscsi_pb2_grpc.add_RoomServicer_to_server(self._room_service, server)
+
+
+def _interceptor() -> StatusInterceptor:
+    """Publish and unpublish log their own line when they change something; no call is worth one more at INFO."""
+    return StatusInterceptor(loud_methods=frozenset())

@@ -1,0 +1,70 @@
+"""NodeUnpublishVolume: unmount until no mount is left, remove the directory, forget the record last.
+
+Kubelet repeats this call until it succeeds and the pod hangs in Terminating meanwhile, so nothing here fails
+because something is gone already. Nothing outside the target path is ever touched (CVE-2026-3865 was such a
+clean-up): a directory is emptied only where its path has kubelet's exact shape, by descriptor.
+"""
+
+import logging
+
+from sscsi.core import log_keys
+from sscsi.core.target_path import clean_target_path, kubelet_volume
+from sscsi.errors import InvalidRequestError, MountError, RecordError, SscsiError, TargetPathError
+from sscsi.node.volumes import Volumes
+from sscsi.pb import csi_pb2
+from sscsi.ports import FileTrees, Mounter
+
+log = logging.getLogger(__name__)
+
+# More than this many mounts on one path is not a race but a mount table gone wrong (users.md: 49,153).
+_MAX_STACKED = 100_000
+
+
+class Unpublisher:
+    """Takes volumes away."""
+
+    def __init__(self, *, mounter: Mounter, trees: FileTrees, volumes: Volumes) -> None:
+        self._mounter = mounter
+        self._trees = trees
+        self._volumes = volumes
+
+    def unpublish(self, request: csi_pb2.NodeUnpublishVolumeRequest) -> None:
+        """Make the volume be gone; no error when it is. Raises InvalidRequestError, TargetPathError."""
+        if not request.volume_id:
+            raise InvalidRequestError("Volume ID missing in request")
+        if not request.target_path:
+            raise InvalidRequestError("Target path missing in request")
+        path = clean_target_path(request.target_path)
+        with self._volumes.locked(path):
+            try:
+                mounts = self._unmount_all(path)
+                self._remove_directory(path)
+                self._volumes.remove(path)
+            except (MountError, TargetPathError, RecordError) as error:
+                raise TargetPathError(
+                    f"failed to clean and unmount target path {path}, err: {error}"
+                ) from error
+        log.info(
+            "unpublished",
+            extra={log_keys.VOLUME_ID: request.volume_id, log_keys.TARGET_PATH: path, log_keys.COUNT: mounts},
+        )
+
+    def _unmount_all(self, path: str) -> int:
+        for count in range(_MAX_STACKED):
+            if not self._mounter.look(path).is_mount_point:
+                return count
+            self._mounter.unmount(path)
+        raise MountError(f"{_MAX_STACKED} mounts were taken off {path} and there are more")
+
+    def _remove_directory(self, path: str) -> None:
+        try:
+            self._mounter.remove_directory(path)
+        except SscsiError:
+            if kubelet_volume(path) is None:
+                raise
+            log.warning(
+                "the target path was a directory with files in it, and is emptied",
+                extra={log_keys.TARGET_PATH: path},
+            )
+            self._trees.empty_plain_directory(path)
+            self._mounter.remove_directory(path)

@@ -1,0 +1,155 @@
+"""The volumes that this node has published: one table, one lock a target path, everyone told of changes."""
+
+import contextlib
+import dataclasses
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+
+from sscsi.core import log_keys
+from sscsi.core.volume_record import VolumeRecord
+from sscsi.errors import RecordError, VolumeBusyError
+from sscsi.ports import RecordStore
+
+log = logging.getLogger(__name__)
+
+# A watcher that is this far behind gets a new snapshot instead (proto/sscsi.proto, Watch).
+_MAX_PENDING_CHANGES = 1000
+
+
+class Change:
+    """What a watcher is sent: `record` is None when the volume at `target_path` is gone."""
+
+    __slots__ = ("record", "revision", "target_path")
+
+    def __init__(self, revision: int, target_path: str, record: VolumeRecord | None) -> None:
+        self.revision = revision
+        self.target_path = target_path
+        self.record = record
+
+
+class Watcher:
+    """One watcher's pending changes. `overrun` means that some were dropped and a snapshot is due."""
+
+    def __init__(self) -> None:
+        self.changes: queue.Queue[Change | None] = queue.Queue(_MAX_PENDING_CHANGES)
+        self.overrun = False
+
+    def offer(self, change: Change | None) -> None:
+        try:
+            self.changes.put_nowait(change)
+        except queue.Full:
+            self.overrun = True
+
+    def forget(self) -> None:
+        """Drop what is pending: the caller sends a snapshot, taken after this."""
+        self.overrun = False
+        with contextlib.suppress(queue.Empty):
+            while self.changes.get_nowait() is not None:
+                pass
+            # Nothing stands for the end, and there is nothing after it: it stays.
+            self.changes.put_nowait(None)
+
+
+class Volumes:
+    """The table. Every change is in the record store before it is in the table, and in the table before any
+    watcher hears of it.
+    """
+
+    def __init__(self, store: RecordStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._records: dict[str, VolumeRecord] = {}
+        self._busy: set[str] = set()
+        self._watchers: set[Watcher] = set()
+        self._revision = 0
+        self._ended = False
+
+    @contextlib.contextmanager
+    def locked(self, target_path: str) -> Iterator[None]:
+        """Hold the volume for one call. Raises VolumeBusyError when another call has it (CSI: ABORTED)."""
+        with self._lock:
+            if target_path in self._busy:
+                raise VolumeBusyError(
+                    f"an operation on target path {target_path} is under way; try again later"
+                )
+            self._busy.add(target_path)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy.discard(target_path)
+
+    def get(self, target_path: str) -> VolumeRecord | None:
+        with self._lock:
+            return self._records.get(target_path)
+
+    def put(self, record: VolumeRecord) -> None:
+        """Record a volume. Content that is in place is not taken back because no record could be kept.
+
+        A record that differs in its times alone is kept in memory: an unchanged refresh writes no file (design
+        P3), and after a restart the volume is merely due a little early.
+        """
+        try:
+            if not _same_but_times(record, self.get(record.target_path)):
+                self._store.write(record)
+        except RecordError as error:
+            log.error(
+                "a volume has no record; a restart will adopt it",
+                extra={log_keys.TARGET_PATH: record.target_path, log_keys.ERROR: str(error)},
+            )
+        with self._lock:
+            self._records[record.target_path] = record
+            self._tell(record.target_path, record)
+
+    def remove(self, target_path: str) -> None:
+        """Forget a volume. Raises RecordError, after which nothing is forgotten."""
+        self._store.delete(target_path)
+        with self._lock:
+            if self._records.pop(target_path, None) is not None:
+                self._tell(target_path, None)
+
+    def all(self) -> list[VolumeRecord]:
+        with self._lock:
+            return list(self._records.values())
+
+    def snapshot(self) -> tuple[int, list[VolumeRecord]]:
+        """The revision, and every record at that revision."""
+        with self._lock:
+            return self._revision, list(self._records.values())
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[Watcher]:
+        """A watcher that hears of every change from now on."""
+        watcher = Watcher()
+        with self._lock:
+            self._watchers.add(watcher)
+            if self._ended:
+                watcher.offer(None)
+        try:
+            yield watcher
+        finally:
+            with self._lock:
+                self._watchers.discard(watcher)
+
+    def end_watches(self) -> None:
+        """End every watch, present and to come: the room stops."""
+        with self._lock:
+            self._ended = True
+            for watcher in self._watchers:
+                watcher.offer(None)
+
+    def _tell(self, target_path: str, record: VolumeRecord | None) -> None:
+        self._revision += 1
+        for watcher in self._watchers:
+            watcher.offer(Change(self._revision, target_path, record))
+
+
+def _same_but_times(record: VolumeRecord, kept: VolumeRecord | None) -> bool:
+    return kept is not None and record == dataclasses.replace(
+        kept,
+        attempt_time=record.attempt_time,
+        success_time=record.success_time,
+        success_boottime=record.success_boottime,
+    )

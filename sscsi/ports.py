@@ -52,7 +52,7 @@ class Mounter(Protocol):
         """Mount a new tmpfs on `path`: nosuid, nodev, noexec, noswap where it can be had."""
 
     def unmount(self, path: str) -> None:
-        """Take the top mount off `path`, never following a symlink at its end."""
+        """Take the top mount off `path`, never following a symlink at its end. MountError when nothing is mounted."""
 
     def check_reaches_host(self, target_path: str) -> None:
         """Raise PropagationError when a mount at `target_path` would stay in this container."""

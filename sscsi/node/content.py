@@ -34,7 +34,6 @@ class Content:
 
     data_directory: str
     files: tuple[ContentFile, ...]
-    changed: bool = False
 
 
 def look_content(tree: VolumeTree, record: VolumeRecord | None) -> Content | None:
@@ -82,7 +81,7 @@ def write_files(tree: VolumeTree, files: tuple[PlannedFile, ...], gid: int | Non
         tidy_quietly(tree)
     if current_version(tree) != version:
         raise ContentNotProvenError(f"{DATA_LINK} does not name the version that was just written")
-    return Content(data_directory=version, files=(), changed=True)
+    return Content(data_directory=version, files=())
 
 
 def accept_written_by_provider(tree: VolumeTree, provider: str) -> Content:

@@ -50,7 +50,7 @@ class Healer:
             log.warning("a record is dropped", extra={**about, log_keys.REASON: reason})
             self._store.delete(record.target_path)
         else:
-            self._volumes.put(record)
+            self._volumes.restore(record)
 
     def _why_not(self, record: VolumeRecord) -> str:
         if record.boot_id != self._boot_id:

@@ -151,7 +151,7 @@ class Publisher:
                 with stages.stage("attach"):
                     made = self._attach(request, found.state)
             try:
-                record = self._deliver(request, provider_class, (), deadline, stages)[0]
+                record = self._deliver(request, provider_class, (), deadline, stages)
             except BaseException:
                 if made is not None:
                     self._take_back(request, found.state, made)
@@ -169,7 +169,7 @@ class Publisher:
             with stages.stage("class"):
                 provider_class = self._class(request, deadline)
             with self._place(provider_class.provider, deadline):
-                _, changed = self._deliver(
+                refreshed = self._deliver(
                     request, provider_class, _known_versions(record, provider_class), deadline, stages
                 )
         except InvalidRequestError:
@@ -180,7 +180,7 @@ class Publisher:
                 "refresh failed, the content stays", extra={**_about(request), log_keys.ERROR: str(error)}
             )
             return
-        if changed:
+        if (refreshed.data_directory, refreshed.files) != (record.data_directory, record.files):
             log.info("refreshed", extra=_about(request))
 
     def _class(self, request: PublishRequest, deadline: Deadline) -> SecretProviderClass:
@@ -255,8 +255,8 @@ class Publisher:
         current: Versions,
         deadline: Deadline,
         stages: Stages,
-    ) -> tuple[VolumeRecord, bool]:
-        """Provider, decide, do, prove, record: the record, and whether the content changed."""
+    ) -> VolumeRecord:
+        """Provider, decide, do, prove, record."""
         with self._trees.open(request.target_path) as tree:
             with stages.stage("provider"):
                 fetched = self._fetch.fetch(request, provider_class, current, deadline)
@@ -273,7 +273,7 @@ class Publisher:
                     object_versions=fetched.object_versions,
                 )
                 self._volumes.put(record)
-        return record, content.changed
+        return record
 
     def _prove_reachable(self, request: PublishRequest, tree: VolumeTree) -> None:
         """What was written is what the path shows: nobody unmounted or covered it meanwhile."""

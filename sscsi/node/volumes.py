@@ -99,6 +99,10 @@ class Volumes:
                 "a volume has no record; a restart will adopt it",
                 extra={log_keys.TARGET_PATH: record.target_path, log_keys.ERROR: str(error)},
             )
+        self.restore(record)
+
+    def restore(self, record: VolumeRecord) -> None:
+        """Take a record that the store has already."""
         with self._lock:
             self._records[record.target_path] = record
             self._tell(record.target_path, record)

@@ -85,7 +85,7 @@ class StatusInterceptor(grpc.ServerInterceptor):
     ) -> None:
         self._loud_methods = loud_methods
         self._overrides = overrides
-        self._handlers: dict[str, "grpc.RpcMethodHandler[Any, Any]"] = {}
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def intercept_service(
         self,

@@ -85,8 +85,14 @@ class LinuxMounter:
         )
 
     def make_directory(self, path: str) -> None:
+        # os.makedirs gives its mode to the last directory only.
         try:
-            os.makedirs(path, mode=_DIRECTORY_MODE, exist_ok=True)
+            os.mkdir(path, _DIRECTORY_MODE)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            self.make_directory(os.path.dirname(path))
+            self.make_directory(path)
         except OSError as error:
             raise TargetPathError(
                 f"failed to create target path {path}, err: {_name(error.errno)}"

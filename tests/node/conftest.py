@@ -1,0 +1,32 @@
+"""What the tests of the node room share: a place, a provider, a status-sync."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes import fake_provider, fake_status_sync
+from tests.fakes.fake_provider import FakeProvider
+from tests.fakes.fake_status_sync import FakeStatusSync
+from tests.support.node_place import NodePlace, node_place
+
+
+@pytest.fixture
+def place() -> Iterator[NodePlace]:
+    with node_place() as place:
+        yield place
+
+
+@pytest.fixture
+def status_sync(place: NodePlace) -> Iterator[FakeStatusSync]:
+    """Has the class default/app."""
+    status_sync = FakeStatusSync()
+    status_sync.add(fake_status_sync.make_class())
+    with fake_status_sync.serving(status_sync, place.status_sync_socket()):
+        yield status_sync
+
+
+@pytest.fixture
+def provider(place: NodePlace) -> Iterator[FakeProvider]:
+    """The provider `fake`, which answers with one file."""
+    with fake_provider.serving(FakeProvider(), place.provider_socket()) as provider:
+        yield provider

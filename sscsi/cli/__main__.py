@@ -1,0 +1,60 @@
+"""`sscsi COMMAND`: finds the command and turns errors into one line and an exit code."""
+
+import os
+import sys
+
+from sscsi import __version__
+from sscsi.errors import ConfigError
+from sscsi.process.flags import TextRequestedError
+
+_USAGE = """Usage: sscsi COMMAND [flags]
+
+  sscsi run     run the appliance: every program of it, under supervisord, in the foreground
+  sscsi demo    show a secret arrive in a volume, change and go, on this machine, without a cluster
+
+sscsi COMMAND --help has the flags; sscsi --version tells the version."""
+
+
+def main() -> int:
+    """The console script."""
+    command, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    try:
+        return _answer(command, arguments)
+    except ConfigError as error:
+        sys.stderr.write(f"sscsi {command}: {error}\n" if command else f"sscsi: {error}\n")
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _answer(command: str, arguments: list[str]) -> int:
+    try:
+        return _run(command, arguments)
+    except TextRequestedError as request:
+        print(request, flush=True)
+        return 0
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    # Each command imports what it needs, and no other: `run` stays for as long as the node does.
+    if command == "run":
+        from sscsi.cli import run  # noqa: PLC0415
+
+        return run.main(arguments, os.environ)
+    if command == "demo":
+        from sscsi.cli import demo  # noqa: PLC0415
+
+        return demo.main(arguments, os.environ)
+    if command in {"-h", "-help", "--help", "help"}:
+        raise TextRequestedError(_USAGE)
+    if command in {"-version", "--version"}:
+        raise TextRequestedError(__version__)
+    if command:
+        raise ConfigError("there is no such command; sscsi --help lists them")
+    raise ConfigError("which command? sscsi --help lists them")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""`sscsi run [driver flags]`: the whole appliance, in the foreground."""
+
+import logging
+import os
+import socket
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from sscsi.cli import checks, environment
+from sscsi.cli.environment import Environment
+from sscsi.cli.settings import SETTINGS, without_effect
+from sscsi.core import log_keys
+from sscsi.edges.run_directory import make_run_directory
+from sscsi.node.config import flags_for
+from sscsi.process import logs
+from sscsi.process.flags import HelpRequestedError, TextRequestedError, usage
+
+log = logging.getLogger(__name__)
+
+PRINT_ENV = ("--print-env", "-print-env")
+_ABOUT = (
+    "Runs every program of the appliance until SIGTERM or SIGINT. The flags are the node room's, upstream's "
+    "among them; everything else is set by environment variables. A flag goes before its variable. "
+    "With --print-env it only prints every variable as a shell export, for a stock supervisord, and leaves."
+)
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run the appliance; its exit code. Raises ConfigError, TextRequestedError."""
+    arguments = [argument for argument in argv if argument not in PRINT_ENV]
+    try:
+        complete = environment.complete(arguments, environ, host_name=socket.gethostname())
+    except HelpRequestedError as request:
+        raise HelpRequestedError(help_text(environ)) from request
+    scripts = checks.scripts_directory(sys.argv[0])
+    path = environment.put_first(scripts, environ.get("PATH", os.defpath))
+    variables = {**complete.variables, "PATH": path}
+    if len(arguments) < len(argv):
+        raise TextRequestedError(environment.shell_exports(variables).rstrip("\n"))
+    _prepare(complete)
+    logs.configure("supervisord", as_json=complete.node.log_as_json, verbosity=complete.node.log_verbosity)
+    _warn_without_effect(environ)
+    os.environ.update(variables)
+    # Imported here: supervisord is 15 MiB that neither --help nor --print-env needs.
+    from sscsi.cli.supervise import supervise  # noqa: PLC0415
+
+    supervise()
+    return 0
+
+
+def help_text(environ: Mapping[str, str]) -> str:
+    """What `sscsi run --help` prints: the variables, then the flags."""
+    first_line, rest = usage("sscsi run", flags_for(environ)).split("\n", 1)
+    lines = [first_line, "", *textwrap.wrap(_ABOUT, width=100), "", "Variables, with their defaults:"]
+    for setting in SETTINGS:
+        lines.append(f"  {setting.variable}={setting.shown_default or setting.default}")
+        about = setting.about + (f" No effect yet: {setting.no_effect}" if setting.no_effect else "")
+        lines += textwrap.wrap(about, width=100, initial_indent="        ", subsequent_indent="        ")
+    return "\n".join(lines) + "\n" + rest
+
+
+def _prepare(complete: Environment) -> None:
+    """Make what must be there and look for what would keep a room from starting. Raises ConfigError."""
+    node = complete.node
+    make_run_directory(node.run_directory)
+    make_run_directory(os.path.join(node.run_directory, "providers"))
+    checks.check_can_make(node.state_directory, "--state-dir, SSCSI_STATE_DIR")
+    checks.check_endpoint(node.endpoint)
+    checks.check_readable(complete.statussync.cluster_directory, "--cluster, SSCSI_CLUSTER")
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        checks.check_output(descriptor, name)
+        checks.append_output(descriptor)
+
+
+def _warn_without_effect(environ: Mapping[str, str]) -> None:
+    for setting in without_effect(environ):
+        log.warning(
+            "a variable is set that has no effect yet",
+            extra={log_keys.FLAG: setting.variable, log_keys.REASON: setting.no_effect},
+        )

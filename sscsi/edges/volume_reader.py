@@ -86,9 +86,10 @@ def _read_file(root: int, parts: tuple[str, ...], limit_bytes: int) -> bytes | N
             if error.errno in _NO_SUCH_FILE:
                 return None
             raise
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
+        opened.callback(os.close, descriptor)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
             return file.read(limit_bytes + 1)
 
 

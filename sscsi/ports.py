@@ -276,7 +276,7 @@ class Cluster(Protocol):
         Cheap enough to ask every other second. `in_use` is all there is: the adapter follows no other class.
         """
 
-    def owners(self, volume: PublishedVolume, status: ObjectKey) -> Sequence[Mapping[str, str]]:
+    def owners(self, volume: PublishedVolume, status: ObjectKey, /) -> Sequence[Mapping[str, str]]:
         """The owner references of a Secret made from `volume`, whose status object is `status`.
 
         Kubernetes has the pod's owners here, as upstream; where pods are not known the status object owns.

@@ -1,0 +1,37 @@
+"""The program `sscsi-statussync`: its real parts, wired."""
+
+import sys
+import threading
+
+from sidecars.statussync.config import Config, parse
+from sidecars.statussync.directory_cluster import DirectoryCluster
+from sidecars.statussync.room import StatusSyncRoom
+from sscsi.edges.volume_reader import VolumeReader
+from sscsi.edges.volumes_grpc import VolumesClient
+from sscsi.process import run
+
+
+def serve(config: Config, stop: threading.Event) -> int:
+    """Run the room on a directory; the exit code."""
+    cluster = DirectoryCluster(config.cluster_directory)
+    try:
+        room = StatusSyncRoom(
+            cluster=cluster,
+            feed=VolumesClient(config.node_socket_path),
+            files=VolumeReader(),
+            socket_path=config.socket_path,
+            node_id=config.node_id,
+            stop_grace_seconds=config.stop_grace_seconds,
+        )
+        return room.run(stop)
+    finally:
+        cluster.close()
+
+
+def main() -> int:
+    """Entry point of the console script."""
+    return run.room("statussync", parse, serve)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

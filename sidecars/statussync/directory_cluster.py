@@ -1,0 +1,110 @@
+"""The Cluster port on a directory of YAML files: what `--cluster=dir:PATH` stands for."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from sidecars.statussync.class_documents import object_uid
+from sidecars.statussync.class_files import ClassFiles
+from sidecars.statussync.object_files import ObjectFiles, make_private
+from sscsi.core import pod_status
+from sscsi.core.provider_class import SecretProviderClass
+from sscsi.core.published_volume import PublishedVolume
+from sscsi.errors import ConfigError
+from sscsi.ports import ClassName, ClusterObject, ObjectKey
+
+_POLL_SECONDS = 10.0
+
+
+class DirectoryCluster:
+    """Classes are read from `path`, objects written below `path`/status, which one process holds at a time.
+
+    Raises ConfigError when `path` can't serve as a cluster.
+    """
+
+    def __init__(self, path: str) -> None:
+        status = os.path.join(path, "status")
+        _check_readable(path)
+        # Held for life: two of us would each remove what the other one wants.
+        self._lock = _take(status)
+        self._classes = ClassFiles(path)
+        self._objects = ObjectFiles(status)
+        self._objects.remove_leftovers()
+
+    def close(self) -> None:
+        """Let another process have the directory."""
+        os.close(self._lock)
+
+    def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
+        return self._classes.get(namespace, name, timeout_seconds=timeout_seconds)
+
+    def class_revisions(self, in_use: AbstractSet[ClassName]) -> Mapping[ClassName, object]:
+        present = self._classes.revisions(timeout_seconds=_POLL_SECONDS)
+        return {name: present.get(name) for name in in_use}
+
+    def owners(self, _volume: PublishedVolume, status: ObjectKey, /) -> Sequence[Mapping[str, str]]:
+        return (
+            {
+                "apiVersion": pod_status.API_VERSION,
+                "kind": status.kind,
+                "name": status.name,
+                "uid": object_uid(status.kind, status.namespace, status.name),
+            },
+        )
+
+    def apply(self, wanted: ClusterObject) -> bool:
+        return self._objects.write(wanted.key, _with_uid(wanted))
+
+    def delete(self, key: ObjectKey) -> bool:
+        return self._objects.remove(key)
+
+    def list_own(self, kind: str) -> set[ObjectKey]:
+        return self._objects.list_ours(kind)
+
+
+def _with_uid(wanted: ClusterObject) -> dict[str, object]:
+    """The manifest with the uid that an API server would have given it, which owner references name."""
+    manifest = dict(wanted.manifest)
+    metadata = manifest["metadata"]
+    if isinstance(metadata, dict):
+        manifest["metadata"] = {**metadata, "uid": object_uid(*_names(wanted.key))}
+    return manifest
+
+
+def _names(key: ObjectKey) -> tuple[str, str, str]:
+    return key.kind, key.namespace, key.name
+
+
+def _check_readable(path: str) -> None:
+    try:
+        os.listdir(path)
+    except OSError as error:
+        reason = errno.errorcode.get(error.errno or 0)
+        raise ConfigError(
+            f"cannot read the directory of --cluster=dir:{path} ({reason}); create it, or mend its rights",
+            exit_code=1,
+        ) from error
+
+
+def _take(status: str) -> int:
+    try:
+        make_private(status)
+        descriptor = os.open(status, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        reason = errno.errorcode.get(error.errno or 0)
+        raise ConfigError(
+            f"cannot make the directory {status!r} ({reason}); status objects and Secrets go there: "
+            "let its parent be writable, or create it",
+            exit_code=1,
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigError(
+            f"another status-sync writes to {status!r}; stop it, or give each a directory of its own",
+            exit_code=1,
+        ) from error
+    return descriptor

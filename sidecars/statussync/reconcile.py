@@ -1,0 +1,115 @@
+"""One object made right: look at volumes and classes as they are now, decide, write or remove."""
+
+import logging
+
+from sidecars.statussync.class_catalogue import ClassCatalogue
+from sidecars.statussync.secret_plan import Conflict, find_wishes, plan_secret
+from sidecars.statussync.volume_set import VolumeSet
+from sscsi.core import log_keys, pod_status, secret_data
+from sscsi.core.published_volume import PublishedVolume
+from sscsi.errors import SecretDataError
+from sscsi.ports import ClassName, Cluster, ClusterObject, ObjectKey, VolumeFiles
+
+log = logging.getLogger(__name__)
+
+
+def status_key(volume: PublishedVolume) -> ObjectKey:
+    """The status object of a volume."""
+    return ObjectKey(pod_status.KIND, volume.pod_namespace, pod_status.status_name(volume))
+
+
+class Reconciler:
+    """Makes objects right, whatever happened to them. Each call is complete in itself; nothing is remembered."""
+
+    def __init__(
+        self,
+        *,
+        volumes: VolumeSet,
+        catalogue: ClassCatalogue,
+        cluster: Cluster,
+        files: VolumeFiles,
+        node_id: str,
+    ) -> None:
+        self._volumes = volumes
+        self._catalogue = catalogue
+        self._cluster = cluster
+        self._files = files
+        self._node_id = node_id
+
+    def reconcile(self, key: ObjectKey) -> tuple[Conflict, ...]:
+        """Make the object right; the wishes for it that can't be granted.
+
+        Raises SecretDataError when nothing but another class or content can help, and other errors when
+        trying again may: ClusterUnavailableError, ObjectNotOursError, TargetPathError.
+        """
+        return self._secret(key) if key.kind == secret_data.KIND else self._status(key)
+
+    def secret_keys(self, class_name: ClassName) -> set[ObjectKey]:
+        """The Secrets that a class asks for; none while it can't be read."""
+        spc = self._catalogue.view(class_name).spc
+        entries = spc.secret_objects if spc else ()
+        names = {secret_data.secret_name(entry) for entry in entries} - {""}
+        return {ObjectKey(secret_data.KIND, class_name[0], name) for name in names}
+
+    def class_problems(self, class_name: ClassName) -> tuple[str, ...]:
+        """Why a class makes no Secret, or not all: it can't be read, or an entry does not even tell a name."""
+        view = self._catalogue.view(class_name)
+        problems = [view.problem] if view.problem else []
+        for index, entry in enumerate(view.spc.secret_objects if view.spc else ()):
+            if view.spc and not secret_data.secret_name(entry):
+                try:
+                    secret_data.check_secret_object(view.spc, index)
+                except SecretDataError as error:
+                    problems.append(str(error))
+        return tuple(problems)
+
+    def unwanted(self) -> set[ObjectKey]:
+        """Objects of ours that no volume wants, or seems to want: `reconcile` looks again. Empty while unsure."""
+        if not self._volumes.is_complete:
+            return set()
+        wanted = {status_key(volume) for volume in self._volumes.all()}
+        for class_name in self._volumes.classes_in_use():
+            wanted |= self.secret_keys(class_name)
+        own = self._cluster.list_own(pod_status.KIND) | self._cluster.list_own(secret_data.KIND)
+        return own - wanted
+
+    def _status(self, key: ObjectKey) -> tuple[Conflict, ...]:
+        volumes = [
+            volume for volume in self._volumes.in_namespace(key.namespace) if status_key(volume) == key
+        ]
+        if volumes:
+            shown = pod_status.select_volume(volumes)
+            self._apply(key, pod_status.build_status(shown, node_id=self._node_id))
+        else:
+            self._delete(key)
+        return ()
+
+    def _secret(self, key: ObjectKey) -> tuple[Conflict, ...]:
+        volumes = self._volumes.in_namespace(key.namespace)
+        names = {(volume.pod_namespace, volume.class_name) for volume in volumes}
+        views = {name: self._catalogue.view(name) for name in names}
+        classes = {name: view.spc for name, view in views.items() if view.spc}
+        wishes = find_wishes(key.name, volumes, classes)
+        if not wishes:
+            # A class that can't be read now may be the one that wants it: its Secrets stay, as upstream's do.
+            if len(classes) == len(views):
+                self._delete(key)
+            return ()
+        plan = plan_secret(key, wishes)
+        secret_data.check_secret_object(plan.spc, plan.index)
+        content = self._files.read(
+            plan.source,
+            secret_data.object_names(plan.spc, plan.index),
+            limit_bytes=secret_data.MAX_SECRET_BYTES,
+        )
+        owners = [owner for user in plan.users for owner in self._cluster.owners(user, status_key(user))]
+        self._apply(key, secret_data.build_secret(plan.spc, plan.index, content, owners))
+        return plan.conflicts
+
+    def _apply(self, key: ObjectKey, manifest: dict[str, object]) -> None:
+        if self._cluster.apply(ClusterObject(key=key, manifest=manifest)):
+            log.info("wrote an object", extra={log_keys.OBJECT: str(key)})
+
+    def _delete(self, key: ObjectKey) -> None:
+        if self._volumes.is_complete and self._cluster.delete(key):
+            log.info("removed an object", extra={log_keys.OBJECT: str(key)})

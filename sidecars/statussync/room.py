@@ -1,0 +1,124 @@
+"""The room, put together from its parts, from its first socket to its last thread."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+import grpc
+
+from sidecars.statussync.class_catalogue import ClassCatalogue
+from sidecars.statussync.classes_service import ClassesService, RoomService
+from sidecars.statussync.controller import Controller
+from sidecars.statussync.problems import ProblemBoard
+from sidecars.statussync.reconcile import Reconciler
+from sidecars.statussync.volume_set import VolumeSet
+from sidecars.statussync.watch import VolumeWatch, poll_classes
+from sidecars.statussync.work_queue import WorkQueue
+from sscsi.core import log_keys
+from sscsi.edges.grpc_status import CLASSES_CODES, StatusInterceptor
+from sscsi.edges.unix_socket import SocketServer
+from sscsi.pb import sscsi_pb2_grpc
+from sscsi.ports import Cluster, ObjectKey, VolumeFeed, VolumeFiles
+from sscsi.process.thread_pool import BlockingAwarePool
+
+log = logging.getLogger(__name__)
+
+_SOCKET_MODE = 0o600
+_RUNNING_LIMIT = 4
+_WATCHDOG_SECONDS = 1.0
+
+
+class StatusSyncRoom:
+    """Everything between the ports and the socket."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        feed: VolumeFeed,
+        files: VolumeFiles,
+        socket_path: str,
+        node_id: str,
+        stop_grace_seconds: float,
+    ) -> None:
+        self._feed = feed
+        self._stop_grace_seconds = stop_grace_seconds
+        self._volumes = VolumeSet(time.monotonic)
+        self._queue: WorkQueue[ObjectKey] = WorkQueue()
+        self._problems = ProblemBoard()
+        catalogue = ClassCatalogue(cluster)
+        reconciler = Reconciler(
+            volumes=self._volumes, catalogue=catalogue, cluster=cluster, files=files, node_id=node_id
+        )
+        self._controller = Controller(
+            volumes=self._volumes,
+            catalogue=catalogue,
+            reconciler=reconciler,
+            queue=self._queue,
+            problems=self._problems,
+        )
+        self._watch = VolumeWatch(feed, self._controller.on_change)
+        self._pool = BlockingAwarePool("rpc", running_limit=_RUNNING_LIMIT)
+        self._classes_service = ClassesService(cluster, self._controller, self._pool.blocked)
+        self._server = SocketServer(
+            socket_path,
+            mode=_SOCKET_MODE,
+            add_services=self._add_services,
+            pool=self._pool,
+            interceptors=[StatusInterceptor(frozenset(), CLASSES_CODES)],
+        )
+
+    def run(self, stop: threading.Event) -> int:
+        """Serve until `stop` is set; the exit code. Raises ConfigError."""
+        if not self._server.serve(stop):
+            return 0
+        threads = [
+            threading.Thread(target=self._watch.run, args=(stop,), name="volume-watch"),
+            threading.Thread(
+                target=poll_classes, args=(self._controller.poll_classes, stop), name="class-poll"
+            ),
+            threading.Thread(target=self._controller.run_worker, name="worker"),
+        ]
+        for thread in threads:
+            thread.start()
+        code = self._stay(threads, stop)
+        self._leave(threads, stop)
+        return code
+
+    def _stay(self, threads: Sequence[threading.Thread], stop: threading.Event) -> int:
+        """Until asked to stop, or until something that must not happen did."""
+        while not stop.wait(_WATCHDOG_SECONDS):
+            if not self._server.is_ours():
+                log.error("the socket was replaced", extra={log_keys.PATH: self._server.path})
+                return 1
+            ended = [thread.name for thread in threads if not thread.is_alive()]
+            if ended and not stop.is_set():
+                log.error("a thread ended unasked", extra={log_keys.REASON: ended[0]})
+                return 1
+        return 0
+
+    def _leave(self, threads: Sequence[threading.Thread], stop: threading.Event) -> None:
+        answered = self._server.stop_accepting(self._stop_grace_seconds)
+        stop.set()
+        self._feed.close()
+        self._queue.close()
+        for thread in threads:
+            thread.join()
+        answered.wait(self._stop_grace_seconds + 1.0)
+        self._server.close()
+        self._pool.shutdown()
+
+    def _add_services(self, server: grpc.Server) -> None:
+        sscsi_pb2_grpc.add_ClassesServicer_to_server(self._classes_service, server)
+        sscsi_pb2_grpc.add_RoomServicer_to_server(RoomService(self._facts), server)
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            "volumes": str(len(self._volumes.all())),
+            "queue_depth": str(self._queue.depth),
+            "node_connected": str(self._watch.is_connected).lower(),
+            "snapshot_seen": str(self._volumes.is_complete).lower(),
+            "problems": str(self._problems.count),
+            "last_problem": self._problems.last,
+        }

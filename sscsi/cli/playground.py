@@ -16,6 +16,8 @@ from sscsi.errors import ConfigError, MountError
 
 _MAX_BYTES = 256 * 1024 * 1024
 _MAX_INODES = 65536
+# 107 bytes, less those of /sscsi-demo-12345678/run/providers/.file.sock~ with a little to spare.
+_MAX_PARENT_BYTES = 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ def open_playground(*, classes: str, secrets: str) -> Iterator[Playground]:
     The caller is in a mount namespace of its own. Raises ConfigError (code 1) for files that can't be copied
     and for a machine that lets nobody mount.
     """
-    root = tempfile.mkdtemp(prefix="sscsi-demo-")
+    root = tempfile.mkdtemp(prefix="sscsi-demo-", dir=_short_directory())
     mounter = LinuxMounter(require_shared=False)
     try:
         with _mounted(mounter, root):
@@ -87,6 +89,12 @@ def open_playground(*, classes: str, secrets: str) -> Iterator[Playground]:
             yield playground
     finally:
         os.rmdir(root)
+
+
+def _short_directory() -> str:
+    """The user's place for temporary files, unless a socket's path would get longer in it than unix(7) allows."""
+    directory = tempfile.gettempdir()
+    return directory if len(os.fsencode(directory)) <= _MAX_PARENT_BYTES else "/tmp"
 
 
 @contextlib.contextmanager

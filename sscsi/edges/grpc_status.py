@@ -58,6 +58,9 @@ GO_NAMES = {
     code: _IRREGULAR_GO_NAMES.get(code) or "".join(part.capitalize() for part in code.name.split("_"))
     for code in grpc.StatusCode
 }
+# gRPC's default limit for the metadata of an answer is 8 KiB, and a byte of text may take three there. Beyond it the
+# caller is told RESOURCE_EXHAUSTED in place of the call's own status.
+MAX_TEXT_BYTES = 2560
 INTERNAL_TEXT = "internal error; the log of this program has the place"
 
 
@@ -75,7 +78,8 @@ class StatusInterceptor(grpc.ServerInterceptor):
     """Lets servicers raise: the error becomes the call's status, and every call one log line.
 
     A success is worth a line at INFO for the `loud_methods` (their last names), at DEBUG for the others.
-    `overrides` are the rows of CODES that this surface has otherwise.
+    `overrides` are the rows of CODES that this surface has otherwise. It keeps the handlers it has wrapped, so each
+    server needs one of its own.
     """
 
     def __init__(
@@ -152,13 +156,20 @@ def _report(
     overrides: Mapping[type[errors.SscsiError], grpc.StatusCode],
 ) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, errors.SscsiError):
-        # A path may hold bytes that are no text; gRPC would fail on them in place of the call.
-        code, text = status_of(error, overrides), str(error).encode("utf-8", "backslashreplace").decode()
+        code, text = status_of(error, overrides), _fit(str(error))
         log.error("%s failed", name, extra={**_fields(name, request, code, begun), log_keys.ERROR: text})
         return code, text
     code = grpc.StatusCode.INTERNAL
     log.error("%s failed unexpectedly", name, extra=_fields(name, request, code, begun), exc_info=error)
     return code, INTERNAL_TEXT
+
+
+def _fit(text: str) -> str:
+    """`text` as a status can carry it: cut, and with bytes of a path that are no text escaped."""
+    data = text.encode(errors="backslashreplace")
+    if len(data) <= MAX_TEXT_BYTES:
+        return data.decode()
+    return data[: MAX_TEXT_BYTES - 3].decode(errors="ignore") + "..."
 
 
 def _fields(name: str, request: Any, code: grpc.StatusCode, begun: float) -> dict[str, object]:

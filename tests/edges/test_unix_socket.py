@@ -1,0 +1,344 @@
+import contextlib
+import os
+import socket
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+
+import grpc
+import pytest
+
+from sscsi.edges.unix_socket import SocketServer
+from sscsi.errors import ConfigError
+from sscsi.pb import provider_pb2, provider_pb2_grpc
+from tests.support.waiting import wait_until
+
+TIMEOUT_SECONDS = 20.0
+
+
+class Provider(provider_pb2_grpc.CSIDriverProviderServicer):
+    """Says its name; a Mount hangs until `release`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.release = threading.Event()
+        self.in_mount = threading.Event()
+
+    def Version(
+        self, request: provider_pb2.VersionRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.VersionResponse:
+        return provider_pb2.VersionResponse(runtime_name=self.name)
+
+    def Mount(
+        self, request: provider_pb2.MountRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.MountResponse:
+        self.in_mount.set()
+        self.release.wait(60)
+        return provider_pb2.MountResponse()
+
+
+class Holder:
+    """A SocketServer with its pool and service; `stop` ends its waiting."""
+
+    def __init__(self, path: str, name: str = "ours", mode: int = 0o600) -> None:
+        self.service = Provider(name)
+        self.pool = futures.ThreadPoolExecutor(4)
+        self.stop = threading.Event()
+        self.server = SocketServer(
+            path,
+            mode=mode,
+            add_services=lambda server: provider_pb2_grpc.add_CSIDriverProviderServicer_to_server(
+                self.service, server
+            ),
+            pool=self.pool,
+            interceptors=(),
+        )
+
+    def serve(self) -> bool:
+        return self.server.serve(self.stop)
+
+    def end(self) -> None:
+        self.stop.set()
+        self.service.release.set()
+        self.server.stop_accepting(0).wait(10)
+        self.server.close()
+        self.pool.shutdown()
+
+
+@contextlib.contextmanager
+def holder(path: str, name: str = "ours", mode: int = 0o600) -> Iterator[Holder]:
+    made = Holder(path, name, mode)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@contextlib.contextmanager
+def waiting(made: Holder) -> Iterator["futures.Future[bool]"]:
+    """`made` serves in a thread of its own; the future is its answer."""
+    with futures.ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(made.serve)
+        try:
+            yield answer
+        finally:
+            made.stop.set()
+
+
+@contextlib.contextmanager
+def foreign(path: str, backlog: int = 5) -> Iterator[socket.socket]:
+    """A live server of another program."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen(backlog)
+        yield listener
+
+
+def name_at(path: str) -> str:
+    """Who answers at `path`."""
+    with grpc.insecure_channel("unix:" + path.replace("%", "%25")) as channel:
+        stub = provider_pb2_grpc.CSIDriverProviderStub(channel)
+        answer = stub.Version(provider_pb2.VersionRequest(), timeout=TIMEOUT_SECONDS)
+    return answer.runtime_name
+
+
+def identity(path: str) -> tuple[int, int]:
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino
+
+
+@pytest.fixture
+def directory() -> Iterator[str]:
+    """A directory whose path is short enough for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="sscsi-", dir="/tmp") as made:
+        yield made
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+def test_a_free_path_is_served_with_the_mode_asked_for(directory: str, mode: int) -> None:
+    path = f"{directory}/csi.sock"
+    with holder(path, mode=mode) as ours:
+        assert ours.serve()
+        assert name_at(path) == "ours"
+        assert stat.S_IMODE(os.lstat(path).st_mode) == mode
+        assert ours.server.is_ours()
+        assert sorted(os.listdir(directory)) == ["csi.sock", "csi.sock.lock"]
+    assert os.listdir(directory) == ["csi.sock.lock"]
+
+
+def test_a_dead_servers_socket_is_replaced(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with foreign(path):
+        pass
+    assert os.path.exists(path)
+    with holder(path) as ours:
+        assert ours.serve()
+        assert name_at(path) == "ours"
+
+
+def test_a_leftover_of_our_own_start_is_replaced(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with foreign(f"{directory}/.csi.sock~"):
+        pass
+    with holder(path) as ours:
+        assert ours.serve()
+        assert name_at(path) == "ours"
+        assert sorted(os.listdir(directory)) == ["csi.sock", "csi.sock.lock"]
+
+
+@pytest.mark.parametrize("unlinks", [False, True])
+def test_a_live_server_of_somebody_else_is_waited_for_and_followed(directory: str, unlinks: bool) -> None:
+    path = f"{directory}/csi.sock"
+    with holder(path) as ours:
+        with foreign(path) as other:
+            theirs = identity(path)
+            with waiting(ours) as answer:
+                for _ in range(2):
+                    other.accept()[0].close()
+                assert not answer.done()
+                assert identity(path) == theirs
+                if unlinks:
+                    os.unlink(path)
+                other.close()
+                assert answer.result(20)
+        assert name_at(path) == "ours"
+
+
+def test_a_live_server_too_busy_to_accept_is_waited_for(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(holder(path))
+        other = stack.enter_context(foreign(path, backlog=0))
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                client.setblocking(False)
+                client.connect(path)
+        theirs = identity(path)
+        answer = stack.enter_context(waiting(ours))
+        with pytest.raises(futures.TimeoutError):
+            answer.result(0.5)
+        assert identity(path) == theirs
+        other.close()
+        assert answer.result(20)
+        assert name_at(path) == "ours"
+
+
+def test_a_stop_ends_the_waiting_and_leaves_the_other_server_alone(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with foreign(path) as other:
+        theirs = identity(path)
+        with holder(path) as ours, waiting(ours) as answer:
+            other.accept()[0].close()
+            ours.stop.set()
+            assert answer.result(20) is False
+        assert identity(path) == theirs
+
+
+def test_of_two_of_ours_the_second_takes_over_when_the_first_has_closed(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with holder(path, "second") as second, holder(path, "first") as first:
+        assert first.serve()
+        with waiting(second) as answer:
+            with pytest.raises(futures.TimeoutError):
+                answer.result(0.3)
+            assert name_at(path) == "first"
+            first.end()
+            assert answer.result(20)
+            assert name_at(path) == "second"
+            assert second.server.is_ours()
+
+
+def test_a_path_that_somebody_replaced_is_not_ours_any_more_and_stays(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with foreign(f"{directory}/other.sock"):
+        with holder(path) as ours:
+            assert ours.serve()
+            os.rename(f"{directory}/other.sock", path)
+            theirs = identity(path)
+            assert not ours.server.is_ours()
+        assert identity(path) == theirs
+
+
+def test_a_path_that_somebody_removed_is_not_ours_any_more(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with holder(path) as ours:
+        assert ours.serve()
+        os.unlink(path)
+        assert not ours.server.is_ours()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
+def test_what_is_no_socket_is_never_removed(directory: str, kind: str) -> None:
+    path = f"{directory}/csi.sock"
+    if kind == "file":
+        with open(path, "w", encoding="ascii") as file:
+            file.write("precious")
+    elif kind == "directory":
+        os.mkdir(path)
+    else:
+        os.symlink("/etc/hostname", path)
+    before = identity(path)
+    with holder(path) as ours, pytest.raises(ConfigError, match="in the way: it is not a socket") as refusal:
+        ours.serve()
+    assert refusal.value.exit_code == 1
+    assert path in str(refusal.value)
+    assert identity(path) == before
+
+
+def test_a_path_too_long_for_a_socket_is_refused_with_the_bound(directory: str) -> None:
+    longest = f"{directory}/".ljust(105, "x")
+    with holder(longest) as ours:
+        assert ours.serve()
+        assert name_at(longest) == "ours"
+    with holder(longest + "x") as ours, pytest.raises(ConfigError, match="at most 105 bytes") as refusal:
+        ours.serve()
+    assert refusal.value.exit_code == 2
+
+
+def test_a_directory_that_is_not_there_is_named(directory: str) -> None:
+    with (
+        holder(f"{directory}/gone/csi.sock") as ours,
+        pytest.raises(ConfigError, match="there is no directory") as refusal,
+    ):
+        ours.serve()
+    assert refusal.value.exit_code == 1
+    assert f"{directory}/gone" in str(refusal.value)
+
+
+def test_a_directory_that_takes_no_file_is_named() -> None:
+    """Nobody can make a file in /proc, not even root."""
+    with holder("/proc/csi.sock") as ours, pytest.raises(ConfigError, match="'/proc") as refusal:
+        ours.serve()
+    assert refusal.value.exit_code == 1
+
+
+@pytest.mark.parametrize("kind", ["symlink", "directory"])
+def test_a_lock_file_that_is_none_is_refused(directory: str, kind: str) -> None:
+    path = f"{directory}/csi.sock"
+    if kind == "symlink":
+        os.symlink(f"{directory}/elsewhere", f"{path}.lock")
+    else:
+        os.mkdir(f"{path}.lock")
+    with holder(path) as ours, pytest.raises(ConfigError, match="lock file") as refusal:
+        ours.serve()
+    assert refusal.value.exit_code == 1
+    assert not os.path.exists(f"{directory}/elsewhere")
+
+
+@pytest.mark.parametrize("name", ["a%20b.sock", "a b.sock", "a?b#c.sock", "%.sock", "é.sock"])
+def test_the_socket_has_the_very_name_that_was_asked_for(directory: str, name: str) -> None:
+    path = f"{directory}/{name}"
+    with holder(path) as ours:
+        assert ours.serve()
+        assert sorted(os.listdir(directory)) == sorted([name, f"{name}.lock"])
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(path)
+
+
+def test_a_stopping_server_finishes_what_runs_and_takes_nothing_new(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with holder(path) as ours, grpc.insecure_channel(f"unix:{path}") as channel:
+        assert ours.serve()
+        stub = provider_pb2_grpc.CSIDriverProviderStub(channel)
+        running = stub.Mount.future(provider_pb2.MountRequest(), timeout=TIMEOUT_SECONDS)
+        assert ours.service.in_mount.wait(10)
+        ended = ours.server.stop_accepting(30)
+        wait_until(lambda: not accepts(path), "new connections are refused")
+        assert not ended.is_set()
+        ours.service.release.set()
+        assert running.result(10) == provider_pb2.MountResponse()
+        assert ended.wait(10)
+
+
+def test_a_call_that_outlives_the_grace_is_cancelled(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with holder(path) as ours, grpc.insecure_channel(f"unix:{path}") as channel:
+        assert ours.serve()
+        stub = provider_pb2_grpc.CSIDriverProviderStub(channel)
+        running = stub.Mount.future(provider_pb2.MountRequest(), timeout=TIMEOUT_SECONDS)
+        assert ours.service.in_mount.wait(10)
+        ours.server.stop_accepting(0.1)
+        with pytest.raises(grpc.RpcError) as caught:
+            running.result(10)
+        assert caught.value.code() in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
+
+
+def test_stopping_and_closing_what_never_served_is_no_error(directory: str) -> None:
+    ours = Holder(f"{directory}/csi.sock")
+    assert ours.server.stop_accepting(1).is_set()
+    ours.server.close()
+    ours.server.close()
+    assert os.listdir(directory) == []
+    ours.end()
+
+
+def accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            return False
+    return True

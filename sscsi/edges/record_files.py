@@ -29,6 +29,8 @@ class RecordFiles:
         self._directories = (state_directory, spare_directory)
         for directory in self._directories:
             _make(directory)
+        # Nearly always empty: looking for a file there at every write would cost a system call each.
+        self._spared = set(os.listdir(spare_directory))
 
     def load_all(self) -> list[VolumeRecord]:
         newest: dict[str, VolumeRecord] = {}
@@ -54,13 +56,20 @@ class RecordFiles:
             )
             self._write_spare(spare, name, data)
         else:
-            _remove(spare, name)
+            self._forget_spare(name)
 
     def delete(self, target_path: str) -> None:
-        for directory in self._directories:
-            _remove(directory, record_name(target_path))
+        name = record_name(target_path)
+        _remove(self._directories[0], name)
+        self._forget_spare(name)
+
+    def _forget_spare(self, name: str) -> None:
+        if name in self._spared:
+            _remove(self._directories[1], name)
+            self._spared.discard(name)
 
     def _write_spare(self, directory: str, name: str, data: bytes) -> None:
+        self._spared.add(name)
         try:
             _replace(directory, name, data)
         except OSError as error:

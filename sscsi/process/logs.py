@@ -35,6 +35,9 @@ DEBUG_VERBOSITY = 4
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
+# Made once: json.dumps makes one for each value that is not written its default way.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+
 
 class _Formatter(logging.Formatter):
     def __init__(self, program: str) -> None:
@@ -58,11 +61,8 @@ class TextFormatter(_Formatter):
         when = time.localtime(record.created)
         stamp = f"{time.strftime('%m%d %H:%M:%S', when)}.{int(record.created % 1 * 1e6):06d}"
         head = f"{_LETTERS.get(record.levelno, 'I')}{stamp} {record.process:7d} {self._place(record)}]"
-        fields = "".join(
-            f" {key}={json.dumps(value, ensure_ascii=False, default=str)}"
-            for key, value in self._fields(record).items()
-        )
-        return f"{head} {json.dumps(record.getMessage(), ensure_ascii=False)}{fields}"
+        fields = "".join(f" {key}={_ENCODER.encode(value)}" for key, value in self._fields(record).items())
+        return f"{head} {_ENCODER.encode(record.getMessage())}{fields}"
 
 
 class JsonFormatter(_Formatter):
@@ -77,7 +77,7 @@ class JsonFormatter(_Formatter):
             "message": record.getMessage(),
             **self._fields(record),
         }
-        return json.dumps(document, ensure_ascii=False, default=str)
+        return _ENCODER.encode(document)
 
 
 def describe_exception(exc_info: ExcInfo) -> str:

@@ -8,23 +8,33 @@ hide nothing.
 import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from sscsi.core.provider_request import go_string
 
 MAX_BYTES = 1024
 MIN_SENSITIVE_BYTES = 6
 MASK = "***"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# Text that every JSON writer writes as it is.
+_PLAIN = re.compile(r"[A-Za-z0-9 ./:;=,_+-]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]+")
+# Control characters and line separators, one space for each, so that what had one keeps its length.
+_SPACES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029], " ")
 
 
 def clean_message(text: str, sensitive: Iterable[str]) -> str:
     """`text` with every sensitive value masked, control characters made spaces, cut at 1 KiB of UTF-8.
 
-    A value is found as it is, as JSON writes it inside a string, and in base64; masked before anything is
-    cut, so that no half of it remains.
+    A value is found as it is, as JSON writes it inside a string, and in base64; also where its control
+    characters, or those of the text, were made spaces. Masked before anything is cut, so that no half remains.
     """
-    for needle in sorted(_spellings(sensitive), key=len, reverse=True):
-        text = text.replace(needle, MASK)
-    text = _CONTROL.sub(" ", text).strip()
+    values = [value for value in sensitive if len(value.encode(errors="replace")) >= MIN_SENSITIVE_BYTES]
+    masked = _mask(text, values)
+    text = masked.translate(_SPACES)
+    again = [
+        value for value in values if len(value) <= len(text) and (text != masked or not value.isprintable())
+    ]
+    text = _mask(text, [value.translate(_SPACES) for value in again]).strip()
     data = text.encode(errors="replace")
     if len(data) <= MAX_BYTES:
         return data.decode()
@@ -50,15 +60,22 @@ def token_values(tokens: str) -> list[str]:
     ]
 
 
-def _spellings(sensitive: Iterable[str]) -> set[str]:
-    found = set()
-    for value in sensitive:
-        data = value.encode(errors="replace")
-        if len(data) >= MIN_SENSITIVE_BYTES:
-            found |= {
-                value,
+def _mask(text: str, values: Sequence[str]) -> str:
+    # An answer may have half a million lines and the text is short: only what can be in it is made and sought.
+    needles = {value for value in values if value in text}
+    for value in values:
+        if not _PLAIN.fullmatch(value):
+            needles |= {
                 json.dumps(value)[1:-1],
                 json.dumps(value, ensure_ascii=False)[1:-1],
-                base64.b64encode(data).decode(),
+                go_string(value)[1:-1],
             }
-    return found
+    longest = max(map(len, _BASE64.findall(text)), default=0)
+    needles.update(
+        base64.b64encode(value.encode(errors="replace")).decode()
+        for value in values
+        if len(value) * 4 // 3 <= longest
+    )
+    for needle in sorted(needles, key=len, reverse=True):
+        text = text.replace(needle, MASK)
+    return text

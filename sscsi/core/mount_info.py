@@ -24,7 +24,8 @@ class MountEntry:
 
 def parse(data: bytes) -> Iterator[MountEntry]:
     """Every mount in the bytes of a mountinfo file, in its order; later ones cover earlier ones."""
-    return filter(None, map(parse_line, data.splitlines()))
+    # Not splitlines: the kernel escapes no carriage return in a path.
+    return filter(None, map(parse_line, data.split(b"\n")))
 
 
 def parse_line(line: bytes) -> MountEntry | None:

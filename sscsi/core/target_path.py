@@ -29,6 +29,8 @@ def clean_target_path(path: str) -> str:
     if (
         "\0" in path
         or not path.startswith("/")
+        # POSIX lets two leading slashes mean something else, so normpath keeps them.
+        or path.startswith("//")
         or posixpath.normpath(clean) != clean
         or len(clean.encode()) > _MAX_BYTES
     ):

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from sscsi.core import log_keys
-from sscsi.core.file_plan import MAX_ENTRIES
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.errors import (
@@ -21,7 +20,6 @@ from sscsi.errors import (
     ClassMissingInRequestError,
     ClassNotFoundError,
     ClusterUnavailableError,
-    ContentNotProvenError,
     InvalidRequestError,
     SscsiError,
     TargetPathError,
@@ -30,16 +28,17 @@ from sscsi.node.admission import Admission
 from sscsi.node.class_cache import ClassCache
 from sscsi.node.content import Content, accept_written_by_provider, look_content, write_files
 from sscsi.node.deadline import Deadline
+from sscsi.node.new_record import boottime, record_adoption, record_delivery
 from sscsi.node.provider_fetch import Fetched, ProviderFetch, Versions
 from sscsi.node.publish_request import PublishRequest
 from sscsi.node.stages import Stages
+from sscsi.node.volume_mounts import VolumeMounts
 from sscsi.node.volumes import Volumes
 from sscsi.ports import ClassSource, FileTrees, Mounter, PathState, VolumeTree
 
 log = logging.getLogger(__name__)
 
 _CLASS_SECONDS = 10.0
-_INODES_PER_ENTRY = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +78,7 @@ class Publisher:
         waiting: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._mounter = mounter
+        self._mounts = VolumeMounts(mounter, content_limit_bytes=settings.content_limit_bytes)
         self._trees = trees
         self._volumes = volumes
         self._classes = classes
@@ -124,18 +124,13 @@ class Publisher:
     def _is_due(self, record: VolumeRecord) -> bool:
         if not self._settings.rotation:
             return False
-        return (
-            time.clock_gettime(time.CLOCK_BOOTTIME)
-            >= record.success_boottime + self._settings.rotation_interval_seconds
-        )
+        return boottime() >= record.success_boottime + self._settings.rotation_interval_seconds
 
     def _adopt(self, request: PublishRequest, found: Found) -> VolumeRecord:
         """Take over a volume that is whole and has no record: upstream's, or our state was lost."""
         if found.content is None:
             raise AssertionError("only proven content is adopted")
-        record = self._record(
-            request, found.state.device, found.content, provider_class=None, object_versions=()
-        )
+        record = record_adoption(request, self._boot_id, found.state.device, found.content)
         self._volumes.put(record)
         log.info("adopted", extra=_about(request))
         return record
@@ -149,12 +144,12 @@ class Publisher:
             made = None
             if not found.state.is_mount_point:
                 with stages.stage("attach"):
-                    made = self._attach(request, found.state)
+                    made = self._mounts.attach(request.target_path, found.state, request.gid)
             try:
                 record = self._deliver(request, provider_class, (), deadline, stages)
             except BaseException:
                 if made is not None:
-                    self._take_back(request, found.state, made)
+                    self._mounts.take_back(request.target_path, found.state, made)
                 raise
         log.info("published", extra={**_about(request), log_keys.VERSIONS: len(record.object_versions)})
         if provider_class.secret_objects:
@@ -213,41 +208,6 @@ class Publisher:
             provider, timeout_seconds=deadline.for_others(float("inf")) / 2, waiting=self._waiting
         )
 
-    def _attach(self, request: PublishRequest, before: PathState) -> int:
-        """Mount an empty tmpfs on the target path; the device number of it. Nothing remains on failure."""
-        path = request.target_path
-        self._mounter.check_reaches_host(path)
-        if before.exists and not before.is_directory:
-            raise TargetPathError(f"target path {path} is in the way: it is not a directory; remove it")
-        self._mounter.make_directory(path)
-        try:
-            self._mounter.mount_tmpfs(
-                path,
-                # Old and new content are both there during a swap.
-                size_bytes=2 * self._settings.content_limit_bytes,
-                max_inodes=_INODES_PER_ENTRY * MAX_ENTRIES,
-                gid=request.gid,
-            )
-        except SscsiError:
-            self._remove_directory(path, before)
-            raise
-        return self._mounter.look(path).device
-
-    def _take_back(self, request: PublishRequest, before: PathState, device: int) -> None:
-        """Unmount what this very call mounted, and nothing else; leave the path as it was found."""
-        path = request.target_path
-        try:
-            state = self._mounter.look(path)
-            if state.is_mount_point and state.device == device:
-                self._mounter.unmount(path)
-            self._remove_directory(path, before)
-        except SscsiError as error:
-            log.error("a failed publish left a mount", extra={**_about(request), log_keys.ERROR: str(error)})
-
-    def _remove_directory(self, path: str, before: PathState) -> None:
-        if not before.exists:
-            self._mounter.remove_directory(path)
-
     def _deliver(
         self,
         request: PublishRequest,
@@ -263,60 +223,13 @@ class Publisher:
             with stages.stage("write"):
                 content = _write(tree, request, provider_class, fetched)
             with stages.stage("prove"):
-                self._prove_reachable(request, tree)
+                self._mounts.check_shown(request.target_path, tree.device)
             with stages.stage("record"):
-                record = self._record(
-                    request,
-                    tree.device,
-                    content,
-                    provider_class=provider_class,
-                    object_versions=fetched.object_versions,
+                record = record_delivery(
+                    request, self._boot_id, tree.device, content, provider_class, fetched.object_versions
                 )
                 self._volumes.put(record)
         return record
-
-    def _prove_reachable(self, request: PublishRequest, tree: VolumeTree) -> None:
-        """What was written is what the path shows: nobody unmounted or covered it meanwhile."""
-        state = self._mounter.look(request.target_path)
-        if not state.is_mount_point or state.device != tree.device:
-            raise ContentNotProvenError(
-                f"target path {request.target_path} no longer shows the volume that was written"
-            )
-
-    def _record(
-        self,
-        request: PublishRequest,
-        device: int,
-        content: Content,
-        *,
-        provider_class: SecretProviderClass | None,
-        object_versions: Versions,
-    ) -> VolumeRecord:
-        adopted = provider_class is None
-        now = time.time()
-        return VolumeRecord(
-            boot_id=self._boot_id,
-            device=device,
-            volume_id=request.volume_id,
-            target_path=request.target_path,
-            pod_name=request.pod_name,
-            pod_namespace=request.pod_namespace,
-            pod_uid=request.pod_uid,
-            service_account=request.service_account,
-            class_name=request.class_name,
-            class_uid=provider_class.uid if provider_class else "",
-            class_generation=provider_class.generation if provider_class else 0,
-            provider=provider_class.provider if provider_class else "",
-            data_directory=content.data_directory,
-            files=content.files,
-            object_versions=object_versions,
-            adopted=adopted,
-            attempt_time=now,
-            # Nobody knows when an adopted volume was fetched: it is due at once.
-            success_time=0.0 if adopted else now,
-            success_boottime=0.0 if adopted else time.clock_gettime(time.CLOCK_BOOTTIME),
-            last_error="",
-        )
 
     def _await_secrets(self, request: PublishRequest, record: VolumeRecord, deadline: Deadline) -> None:
         """Give status-sync a moment to make the class's Secrets, so that the containers' environment finds them."""

@@ -20,6 +20,7 @@ def record_delivery(
     boot_id: str,
     device: int,
     content: Content,
+    *,
     provider_class: SecretProviderClass,
     object_versions: Versions,
 ) -> VolumeRecord:

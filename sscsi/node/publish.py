@@ -226,7 +226,12 @@ class Publisher:
                 self._mounts.check_shown(request.target_path, tree.device)
             with stages.stage("record"):
                 record = record_delivery(
-                    request, self._boot_id, tree.device, content, provider_class, fetched.object_versions
+                    request,
+                    self._boot_id,
+                    tree.device,
+                    content,
+                    provider_class=provider_class,
+                    object_versions=fetched.object_versions,
                 )
                 self._volumes.put(record)
         return record

@@ -48,7 +48,7 @@ bench: $(VENV)/.made-test ## measure publish and unpublish against the floor (AR
 
 .PHONY: sanity
 sanity: $(VENV)/.made-test $(BIN)/csi-sanity ## run the public CSI conformance suite on the real node room
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/system -k sanity $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" SSCSI_REQUIRE=csi-sanity $(BIN)/python -m pytest tests/system -k sanity $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.made-dev ## formatting, lint rules, import layers
@@ -62,7 +62,8 @@ types: $(VENV)/.made-dev ## strict types, tests included
 
 .PHONY: proto
 proto: $(VENV_PROTO)/.made ## generate sscsi/pb from proto/ (PROTO_OUT=DIR: somewhere else)
-	PATH="$(CURDIR)/$(VENV_PROTO)/bin:$$PATH" $(VENV_PROTO)/bin/python -m grpc_tools.protoc -Isscsi/pb=proto \
+	mkdir -p "$(PROTO_OUT)"
+	PATH="$(abspath $(VENV_PROTO))/bin:$$PATH" $(VENV_PROTO)/bin/python -m grpc_tools.protoc -Isscsi/pb=proto \
 	    --python_out="$(PROTO_OUT)" --grpc_python_out="$(PROTO_OUT)" \
 	    --mypy_out="$(PROTO_OUT)" --mypy_grpc_out="$(PROTO_OUT)" proto/*.proto
 

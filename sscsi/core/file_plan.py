@@ -24,6 +24,8 @@ VERSION_DIRECTORY = re.compile(r"\.\.[0-9]{4}_[0-9]{2}_[0-9]{2}_[0-9]{2}_[0-9]{2
 MAX_ENTRIES = 8192
 _MAX_PATH_BYTES = 4096
 _MAX_NAME_BYTES = 255
+# Trees are walked with a descriptor and a stack frame a level; upstream has no bound, and nobody needs this much.
+_MAX_DEPTH = 100
 _PAGE_BYTES = 4096
 _MAX_MODE = 0o777
 DIRECTORY_MODE = 0o755
@@ -84,7 +86,7 @@ def check_files(files: Sequence[PlannedFile], *, limit_bytes: int) -> None:
     """Check every path and mode, and that the whole fits the volume.
 
     Raises ProviderAnswerError with upstream's texts (reference, 4.2; `.`, NUL, duplicates, a name that is
-    file and directory at once, and modes beyond 0777 are refused here too), ContentTooLargeError.
+    file and directory at once, more than 100 levels and modes beyond 0777 are refused here too), ContentTooLargeError.
     """
     seen: set[str] = set()
     for file in files:
@@ -126,6 +128,8 @@ def check_path(path: str) -> None:
         raise ProviderAnswerError("invalid path: filenames must be less than or equal to 255 characters")
     if parts[0].startswith(".."):
         raise ProviderAnswerError(f"invalid path: must not start with '..': {path}")
+    if len(parts) > _MAX_DEPTH:
+        raise ProviderAnswerError(f"invalid path: must be at most {_MAX_DEPTH} names deep: {path}")
     if path == "." or posixpath.normpath(path) != path:
         raise ProviderAnswerError(f'invalid filepath: "{path}"')
 
@@ -193,11 +197,9 @@ def leftovers(root: Mapping[str, RootEntry], present: Iterable[str]) -> list[str
     found = []
     for name, entry in root.items():
         temporary = name in {DATA_LINK_TEMPORARY, VISIBLE_LINK_TEMPORARY}
-        old_version = (
-            entry.kind is EntryKind.DIRECTORY and name != current and VERSION_DIRECTORY.fullmatch(name)
-        )
+        old_version = entry.kind is EntryKind.DIRECTORY and VERSION_DIRECTORY.fullmatch(name)
         dangling = entry == _visible_link(name) and name not in tops
-        if temporary or old_version or dangling:
+        if name != current and (temporary or old_version or dangling):
             found.append(name)
     return sorted(found)
 

@@ -40,8 +40,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     narrator = Narrator()
     try:
         with open_playground(classes=options.classes, secrets=options.secrets) as playground:
-            narrator.say(
-                f"Secrets Store CSI appliance, without a cluster. It lives in {playground.root}, a tmpfs in {where}."
+            narrator.tell(
+                f"The Secrets Store CSI appliance without a cluster. It lives in {playground.root}, a tmpfs in {where}."
             )
             return _run(options, playground, narrator, environ)
     except KeyboardInterrupt:
@@ -56,9 +56,9 @@ def _run(options: DemoOptions, playground: Playground, narrator: Narrator, envir
             Scenario(options, playground, narrator).play()
             _stop(appliance, playground, narrator)
         except (DemoFailedError, OSError) as error:
-            _report_failure(error, appliance, playground)
+            _report_failure(error, appliance)
             return 1
-    narrator.say("Done: everything above was checked, not only printed.")
+    narrator.tell("Done: everything above was checked, not only printed.")
     return 0
 
 
@@ -110,9 +110,9 @@ def _stop(appliance: Appliance, playground: Playground, narrator: Narrator) -> N
     narrator.say(f"Ended with code 0 after {time.monotonic() - begun:.1f} s; its sockets are gone.")
 
 
-def _report_failure(error: Exception, appliance: Appliance, playground: Playground) -> None:
+def _report_failure(error: Exception, appliance: Appliance) -> None:
     sys.stdout.flush()
-    sys.stderr.write(f"\nsscsi demo: {error}\n\nThe last lines of {playground.log}:\n")
+    sys.stderr.write(f"\nsscsi demo: {error}\n\nThe last lines of the appliance's log:\n")
     for line in appliance.log_tail(_TAIL_LINES):
         sys.stderr.write(f"    {line}\n")
 

@@ -13,6 +13,13 @@ class Narrator:
     def __init__(self) -> None:
         self._steps = 0
 
+    def tell(self, text: str) -> None:
+        """A sentence about the whole, set off from the steps before it."""
+        if self._steps:
+            self._print("")
+        for line in textwrap.wrap(text, width=_WIDTH, break_long_words=False, break_on_hyphens=False):
+            self._print(line)
+
     def step(self, title: str) -> None:
         """Begin the next step."""
         self._steps += 1

@@ -20,6 +20,7 @@ from sscsi.cli.waiting import wait_for
 
 _ROTATION_SECONDS = 15.0
 _CLUSTER_SECONDS = 10.0
+_FOLLOW_SECONDS = 5.0
 
 
 class Scenario:
@@ -104,9 +105,22 @@ class Scenario:
         )
         self._narrator.say("What the container reads now:")
         self._narrator.show(volume_view.describe_contents(after, reveal=self._options.show_contents))
-        if not wait_for(lambda: self._contents_of_cluster() != objects, timeout_seconds=_CLUSTER_SECONDS):
+        self._show_followers(objects)
+
+    def _show_followers(self, before: dict[str, str]) -> None:
+        """The status object must follow; a Secret does when it holds what was changed."""
+
+        def rewritten() -> list[str]:
+            return [
+                path for path, content in self._contents_of_cluster().items() if content != before.get(path)
+            ]
+
+        wait_for(lambda: len(rewritten()) == len(before), timeout_seconds=_FOLLOW_SECONDS)
+        found = rewritten()
+        if not set(self._status_objects()) <= set(found):
             raise DemoFailedError("the status object does not tell the new version")
-        self._narrator.say("The status object tells the new version.")
+        self._narrator.say("Rewritten to match:")
+        self._narrator.show(map(self._short, found))
 
     def _unpublish(self) -> None:
         self._narrator.step("The pod goes: kubelet unpublishes")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sscsi.cli import demo_options
 from tests.support.waiting import wait_until
 
 SSCSI = os.path.join(os.path.dirname(sys.executable), "sscsi")
@@ -96,13 +97,6 @@ def test_files_of_ones_own_are_neither_shown_nor_touched(place: pathlib.Path) ->
 
 
 @pytest.mark.root
-def test_contents_are_shown_to_who_asks_for_them(place: pathlib.Path) -> None:
-    answer = demo(place, *own_files(place), "--show-contents")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "top-secret-canary" in answer.stdout
-
-
-@pytest.mark.root
 def test_a_failure_shows_the_drivers_answer_and_the_last_of_the_log(place: pathlib.Path) -> None:
     answer = demo(place, "--class=no-such-class")
     assert answer.returncode == 1
@@ -160,6 +154,18 @@ def processes_that_name(text: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ([], True),
+        (["--classes=/c", "--secrets=/s", "--class=x"], False),
+        (["--classes=/c", "--secrets=/s", "--class=x", "--show-contents"], True),
+    ],
+)
+def test_contents_of_ones_own_files_are_for_who_asks(arguments: list[str], shown: bool) -> None:
+    assert demo_options.parse(arguments, {}).show_contents is shown
 
 
 @pytest.mark.parametrize(

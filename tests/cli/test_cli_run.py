@@ -1,6 +1,8 @@
 """`sscsi run` as the container starts it: the real command, the real programs, real signals."""
 
 import contextlib
+import dataclasses
+import json
 import os
 import re
 import shutil
@@ -58,11 +60,17 @@ class Place:
             return file.read()
 
 
-@pytest.fixture
-def place() -> Iterator[Place]:
+@contextlib.contextmanager
+def new_place() -> Iterator[Place]:
     root = tempfile.mkdtemp(prefix="sscsi-", dir="/tmp")
     yield Place(root)
     shutil.rmtree(root)
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with new_place() as made:
+        yield made
 
 
 @contextlib.contextmanager
@@ -115,25 +123,77 @@ def refused(
     return answer.returncode, answer.stderr.decode()
 
 
-def test_it_serves_kubelet_and_stops_in_order_with_code_0(place: Place) -> None:
-    with started(place) as appliance:
-        assert Kubelet(place.path("csi.sock"), pods_directory=place.root).is_ready()
-        assert oct(os.stat(place.path("run")).st_mode & 0o777) == oct(0o750)
-        appliance.terminate()
-        assert appliance.wait(STOP_SECONDS) == 0
-    assert re.findall(r"stopped: (\S+) \(exit status 0\)", place.log_text()) == [
+@dataclasses.dataclass(frozen=True)
+class Life:
+    """What was seen of an appliance from start to end."""
+
+    code: int
+    log: str
+    was_ready: bool
+    run_mode: int
+    left: list[str]
+
+
+@pytest.fixture(scope="module")
+def terminated() -> Iterator[Life]:
+    """An appliance that logs in JSON and gets SIGTERM."""
+    with new_place() as place:
+        with started(place, environ=place.environ | {"SSCSI_LOG_FORMAT_JSON": "true"}) as appliance:
+            was_ready = Kubelet(place.path("csi.sock"), pods_directory=place.root).is_ready()
+            run_mode = os.stat(place.path("run")).st_mode & 0o777
+            appliance.terminate()
+            code = appliance.wait(STOP_SECONDS)
+        paths = [*place.sockets, place.path("run", "supervisord.pid")]
+        left = [path for path in paths if os.path.lexists(path)]
+        yield Life(code=code, log=place.log_text(), was_ready=was_ready, run_mode=run_mode, left=left)
+
+
+def test_kubelet_is_served_until_the_end_and_the_end_is_code_0(terminated: Life) -> None:
+    assert terminated.was_ready
+    assert terminated.code == 0
+
+
+def test_node_stops_first_and_every_program_by_itself(terminated: Life) -> None:
+    stopped = re.findall(r"stopped: (\S+) \(exit status 0\)", terminated.log)
+    assert stopped == ["node", "statussync", "provider-file"]
+
+
+def test_no_socket_and_no_pid_file_is_left(terminated: Life) -> None:
+    assert terminated.left == []
+
+
+def test_the_run_directory_is_not_for_others(terminated: Life) -> None:
+    assert oct(terminated.run_mode) == oct(0o750)
+
+
+def test_every_line_of_a_json_log_is_json_with_the_programs_name(terminated: Life) -> None:
+    entries = [json.loads(line) for line in terminated.log.splitlines()]
+    assert {entry["caller"].partition("/")[0] for entry in entries} == {
+        "supervisord",
         "node",
         "statussync",
         "provider-file",
-    ]
-    assert [path for path in place.sockets if os.path.lexists(path)] == []
-    assert not os.path.exists(place.path("run", "supervisord.pid"))
+    }
 
 
-def test_every_line_of_a_log_file_is_whole_and_names_its_program(place: Place) -> None:
-    with started(place, "--v=5"):
-        pass
-    lines = place.log_text().splitlines()
+@pytest.fixture(scope="module")
+def whole_life() -> Iterator[tuple[int, str]]:
+    """Exit code and log of an appliance that was started, with little on its search path, and interrupted."""
+    with new_place() as place:
+        environ = place.environ | {"PATH": "/usr/bin:/bin", "SSCSI_REGISTRATION_DIR": "/registration"}
+        with started(place, "--v=5", environ=environ) as appliance:
+            appliance.send_signal(signal.SIGINT)
+            code = appliance.wait(STOP_SECONDS)
+        yield code, place.log_text()
+
+
+def test_an_interrupt_from_the_terminal_stops_it_too(whole_life: tuple[int, str]) -> None:
+    code, _ = whole_life
+    assert code == 0
+
+
+def test_every_line_of_a_log_file_is_whole_and_names_its_program(whole_life: tuple[int, str]) -> None:
+    lines = whole_life[1].splitlines()
     assert {match[1] for match in map(LOG_LINE.match, lines) if match} == {
         "supervisord",
         "node",
@@ -141,6 +201,10 @@ def test_every_line_of_a_log_file_is_whole_and_names_its_program(place: Place) -
         "provider-file",
     }
     assert [line for line in lines if not LOG_LINE.match(line)] == []
+
+
+def test_a_setting_without_effect_is_said_to_have_none(whole_life: tuple[int, str]) -> None:
+    assert len(re.findall(r'^W.*flag="SSCSI_REGISTRATION_DIR"', whole_life[1], re.MULTILINE)) == 1
 
 
 def test_a_program_that_is_killed_is_back_and_the_others_never_went(place: Place) -> None:
@@ -155,12 +219,6 @@ def test_a_program_that_is_killed_is_back_and_the_others_never_went(place: Place
         assert [room(appliance, name).pid for name in ("sscsi-statussync", "sscsi-provider-file")] == others
 
 
-def test_an_interrupt_from_the_terminal_stops_it_too(place: Place) -> None:
-    with started(place) as appliance:
-        appliance.send_signal(signal.SIGINT)
-        assert appliance.wait(STOP_SECONDS) == 0
-
-
 def test_a_stock_supervisord_runs_the_same_file_with_the_printed_environment(place: Place) -> None:
     conf = os.path.join(os.path.dirname(__file__), "..", "..", "supervisord.conf")
     script = 'eval "$(sscsi run --print-env)" && mkdir -p "$SSCSI_RUN_DIR" && exec supervisord --configuration "$1"'
@@ -168,17 +226,6 @@ def test_a_stock_supervisord_runs_the_same_file_with_the_printed_environment(pla
     with started(place, command=("sh", "-c", script, "sh", conf), environ=environ) as appliance:
         appliance.terminate()
         assert appliance.wait(STOP_SECONDS) == 0
-
-
-def test_programs_are_found_when_the_search_path_has_none_of_them(place: Place) -> None:
-    with started(place, environ=place.environ | {"PATH": "/usr/bin:/bin"}):
-        assert os.path.exists(place.path("run", "supervisord.pid"))
-
-
-def test_a_setting_without_effect_is_said_to_have_none(place: Place) -> None:
-    with started(place, environ=place.environ | {"SSCSI_REGISTRATION_DIR": "/registration"}):
-        pass
-    assert len(re.findall(r'^W.*flag="SSCSI_REGISTRATION_DIR"', place.log_text(), re.MULTILINE)) == 1
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,8 @@ class Pass:
 
 
 def run_pass(side: Side, case: Case) -> Pass:
-    """Publish and unpublish once; the driver is at rest before and after."""
+    """Publish and unpublish once. The driver is at rest before, and again after."""
     volumes = make_volumes(side.kubelet_root, case.content, case.volumes)
-    settle(side.processes)
     publish = _measure(side, volumes, case, publishing=True)
     unpublish = _measure(side, volumes, case, publishing=False)
     if not unpublish.timings.errors:

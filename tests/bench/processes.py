@@ -18,7 +18,8 @@ _PR_SET_PDEATHSIG = 1
 _REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
-_QUIET_SECONDS = 0.1
+# Longer than anything that a room puts off for company: what follows late belongs to the pass as well.
+_QUIET_SECONDS = 0.4
 _LONGEST_SETTLE_SECONDS = 10.0
 
 

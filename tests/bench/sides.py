@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import socket
 from collections.abc import Iterator, Sequence
 
 from tests.bench.errors import BenchError
@@ -33,10 +34,15 @@ def bench_provider(root: str) -> Iterator[str]:
     """The provider process; gives the directory of its socket."""
     directory = f"{root}/providers"
     os.mkdir(directory)
-    with started(
-        "provider", "tests.bench.provider", [f"{directory}/{PROVIDER}.sock"], f"{root}/provider.log"
-    ):
+    socket_path = f"{directory}/{PROVIDER}.sock"
+    with started("provider", "tests.bench.provider", [socket_path], f"{root}/provider.log") as process:
+        wait_until("a connection to the provider", lambda: _accepts(socket_path), [process])
         yield directory
+
+
+def _accepts(socket_path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex(socket_path) == 0
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """CSI Node: the RPCs of kubelet. Checks here, work in `publish`, `unpublish`."""
 
+import contextlib
+
 import grpc
 
 from sscsi.core.target_path import clean_target_path
@@ -67,9 +69,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
             raise InvalidRequestError("Volume ID missing in request")
         if not request.volume_path:
             raise InvalidRequestError("Volume path missing in request")
-        path = clean_target_path(request.volume_path)
-        if not self._mounter.look(path).is_tmpfs:
-            raise VolumeNotFoundError(f"volume path {path} is no volume of this driver")
+        path = self._volume_path(request.volume_path)
         usage = self._trees.usage(path)
         return csi_pb2.NodeGetVolumeStatsResponse(
             usage=[
@@ -87,6 +87,14 @@ class NodeService(csi_pb2_grpc.NodeServicer):
                 ),
             ]
         )
+
+    def _volume_path(self, path: str) -> str:
+        """The path when a volume is there; CSI wants NOT_FOUND for any other, even one that can't be a path."""
+        with contextlib.suppress(InvalidRequestError):
+            clean = clean_target_path(path)
+            if self._mounter.look(clean).is_tmpfs:
+                return clean
+        raise VolumeNotFoundError(f"volume path {path[:200]!r} is no volume of this driver")
 
     def NodeStageVolume(
         self, request: csi_pb2.NodeStageVolumeRequest, _context: grpc.ServicerContext

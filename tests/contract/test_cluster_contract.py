@@ -1,0 +1,284 @@
+"""What every Cluster does, on the fake and on the directory of YAML files."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import yaml
+
+from sidecars.statussync.directory_cluster import DirectoryCluster
+from sscsi.core.pod_status import KIND as STATUS_KIND
+from sscsi.core.provider_class import SecretProviderClass
+from sscsi.core.secret_data import KIND as SECRET_KIND
+from sscsi.errors import (
+    ClassInvalidError,
+    ClassNotFoundError,
+    ClusterUnavailableError,
+    ObjectNotOursError,
+)
+from sscsi.ports import Cluster, ClusterObject, ObjectKey
+from tests.fakes.fake_cluster import FakeCluster
+from tests.statussync.making import make_class, make_secret_object, make_volume
+
+STATUS = ObjectKey(STATUS_KIND, "default", "web-default-app")
+SECRET = ObjectKey(SECRET_KIND, "default", "db")
+
+
+class Harness(Protocol):
+    """A cluster, and how a test changes and looks at what is behind it."""
+
+    cluster: Cluster
+
+    def put_class(self, spc: SecretProviderClass) -> None: ...
+
+    def break_class(self, namespace: str, name: str) -> None: ...
+
+    def remove_class(self, namespace: str, name: str) -> None: ...
+
+    def put_foreign(self, key: ObjectKey) -> None: ...
+
+    def read(self, key: ObjectKey) -> Mapping[str, object] | None: ...
+
+    def go_away(self) -> None: ...
+
+
+class FakeHarness:
+    def __init__(self) -> None:
+        self.fake = FakeCluster()
+        self.cluster: Cluster = self.fake
+
+    def put_class(self, spc: SecretProviderClass) -> None:
+        self.fake.classes[spc.namespace, spc.name] = spc
+
+    def break_class(self, namespace: str, name: str) -> None:
+        self.fake.classes[namespace, name] = "spec: must be a mapping"
+
+    def remove_class(self, namespace: str, name: str) -> None:
+        del self.fake.classes[namespace, name]
+
+    def put_foreign(self, key: ObjectKey) -> None:
+        self.fake.add_foreign(key)
+
+    def read(self, key: ObjectKey) -> Mapping[str, object] | None:
+        return self.fake.objects.get(key)
+
+    def go_away(self) -> None:
+        self.fake.is_away = True
+
+
+class DirectoryHarness:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.directory = DirectoryCluster(str(path))
+        self.cluster: Cluster = self.directory
+
+    def put_class(self, spc: SecretProviderClass) -> None:
+        self._write(spc.namespace, spc.name, _spec(spc), spc.annotations)
+
+    def break_class(self, namespace: str, name: str) -> None:
+        self._write(namespace, name, "no mapping", {})
+
+    def remove_class(self, namespace: str, name: str) -> None:
+        (self._path / f"{namespace}.{name}.yaml").unlink()
+
+    def put_foreign(self, key: ObjectKey) -> None:
+        self._file(key).parent.mkdir(parents=True, exist_ok=True)
+        self._file(key).write_text("kind: Mine\n")
+
+    def read(self, key: ObjectKey) -> Mapping[str, object] | None:
+        try:
+            loaded = yaml.safe_load(self._file(key).read_text())
+        except FileNotFoundError:
+            return None
+        assert isinstance(loaded, dict)
+        return loaded
+
+    def go_away(self) -> None:
+        # Root is not stopped by modes: the directories give way to files.
+        away = self._path.with_name("away")
+        self._path.rename(away)
+        self._path.write_text("")
+
+    def _file(self, key: ObjectKey) -> Path:
+        plural = "secrets" if key.kind == SECRET_KIND else "secretproviderclasspodstatuses"
+        return self._path / "status" / plural / key.namespace / f"{key.name}.yaml"
+
+    def _write(self, namespace: str, name: str, spec: object, annotations: Mapping[str, str]) -> None:
+        document = {
+            "apiVersion": "secrets-store.csi.x-k8s.io/v1",
+            "kind": "SecretProviderClass",
+            "metadata": {"name": name, "namespace": namespace, "annotations": dict(annotations)},
+            "spec": spec,
+        }
+        (self._path / f"{namespace}.{name}.yaml").write_text(json.dumps(document))
+
+
+def _spec(spc: SecretProviderClass) -> object:
+    return {
+        "provider": spc.provider,
+        "parameters": dict(spc.parameters),
+        "secretObjects": [
+            {
+                "secretName": entry.secret_name,
+                "type": entry.type,
+                "data": [{"objectName": item.object_name, "key": item.key} for item in entry.data],
+            }
+            for entry in spc.secret_objects
+        ],
+    }
+
+
+@pytest.fixture(params=["fake", "directory"])
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
+    if request.param == "fake":
+        yield FakeHarness()
+        return
+    path = tmp_path / "cluster"
+    path.mkdir()
+    directory = DirectoryHarness(path)
+    with contextlib.closing(directory.directory):
+        yield directory
+
+
+def _object(key: ObjectKey, value: str = "1") -> ClusterObject:
+    metadata = {"name": key.name, "namespace": key.namespace}
+    return ClusterObject(
+        key=key, manifest={"apiVersion": "v1", "kind": key.kind, "metadata": metadata, "data": {"k": value}}
+    )
+
+
+def _get(harness: Harness, namespace: str = "default", name: str = "app") -> SecretProviderClass:
+    return harness.cluster.get_class(namespace, name, timeout_seconds=5.0)
+
+
+def test_a_class_is_read_with_all_its_fields(harness: Harness) -> None:
+    spc = make_class(make_secret_object(password="p"), annotations={"a": "b"}, parameters={"x": "y"})
+    harness.put_class(spc)
+    found = _get(harness)
+    assert dataclasses.replace(found, uid=spc.uid, generation=spc.generation) == spc
+    assert found.uid
+    assert 0 < found.generation < 2**63
+
+
+def test_a_missing_class_is_not_found_with_the_api_servers_words(harness: Harness) -> None:
+    with pytest.raises(ClassNotFoundError) as caught:
+        _get(harness)
+    assert str(caught.value).startswith('SecretProviderClass.secrets-store.csi.x-k8s.io "app" not found')
+
+
+def test_a_class_of_another_namespace_is_not_found(harness: Harness) -> None:
+    harness.put_class(make_class(namespace="other"))
+    with pytest.raises(ClassNotFoundError):
+        _get(harness)
+
+
+def test_a_broken_class_is_invalid(harness: Harness) -> None:
+    harness.break_class("default", "app")
+    with pytest.raises(ClassInvalidError):
+        _get(harness)
+
+
+def test_a_changed_class_is_read_as_it_is_now(harness: Harness) -> None:
+    harness.put_class(make_class(provider="one"))
+    assert _get(harness).provider == "one"
+    harness.put_class(make_class(provider="two", generation=2))
+    assert _get(harness).provider == "two"
+
+
+def test_the_revision_of_a_class_differs_after_each_change_and_only_then(harness: Harness) -> None:
+    name = ("default", "app")
+
+    def revision() -> object:
+        return harness.cluster.class_revisions({name})[name]
+
+    absent = revision()
+    assert revision() == absent
+    harness.put_class(make_class(provider="one"))
+    first = revision()
+    assert first != absent
+    assert revision() == first
+    harness.put_class(make_class(provider="two", generation=2))
+    second = revision()
+    assert second != first
+    harness.break_class("default", "app")
+    broken = revision()
+    assert broken != second
+    harness.remove_class("default", "app")
+    assert revision() not in (second, broken)
+
+
+def test_revisions_are_of_the_classes_in_use_only(harness: Harness) -> None:
+    harness.put_class(make_class())
+    harness.put_class(make_class(name="other"))
+    assert harness.cluster.class_revisions({("default", "app")}).keys() == {("default", "app")}
+
+
+@pytest.mark.parametrize("key", [STATUS, SECRET], ids=["status", "secret"])
+class TestObjects:
+    def test_an_object_is_written_once(self, harness: Harness, key: ObjectKey) -> None:
+        assert harness.cluster.apply(_object(key)) is True
+        assert harness.cluster.apply(_object(key)) is False
+        found = harness.read(key)
+        assert found is not None
+        assert found["data"] == {"k": "1"}
+
+    def test_a_changed_object_is_written_again(self, harness: Harness, key: ObjectKey) -> None:
+        harness.cluster.apply(_object(key))
+        assert harness.cluster.apply(_object(key, "2")) is True
+        found = harness.read(key)
+        assert found is not None
+        assert found["data"] == {"k": "2"}
+
+    def test_a_written_object_is_listed_until_it_is_removed(self, harness: Harness, key: ObjectKey) -> None:
+        harness.cluster.apply(_object(key))
+        assert harness.cluster.list_own(key.kind) == {key}
+        assert harness.cluster.delete(key) is True
+        assert harness.cluster.list_own(key.kind) == set()
+        assert harness.read(key) is None
+
+    def test_removing_what_is_not_there_does_nothing(self, harness: Harness, key: ObjectKey) -> None:
+        assert harness.cluster.delete(key) is False
+
+    def test_an_object_of_somebody_else_is_neither_taken_listed_nor_removed(
+        self, harness: Harness, key: ObjectKey
+    ) -> None:
+        harness.put_foreign(key)
+        before = harness.read(key)
+        with pytest.raises(ObjectNotOursError):
+            harness.cluster.apply(_object(key))
+        assert harness.cluster.list_own(key.kind) == set()
+        assert harness.cluster.delete(key) is False
+        assert harness.read(key) == before
+
+    def test_kinds_are_kept_apart(self, harness: Harness, key: ObjectKey) -> None:
+        other = STATUS_KIND if key.kind == SECRET_KIND else SECRET_KIND
+        harness.cluster.apply(_object(key))
+        assert harness.cluster.list_own(other) == set()
+        assert harness.cluster.delete(ObjectKey(other, key.namespace, key.name)) is False
+
+
+def test_an_owner_of_a_secret_has_the_four_fields_of_an_owner_reference(harness: Harness) -> None:
+    harness.cluster.apply(_object(STATUS))
+    (owner,) = harness.cluster.owners(make_volume(), STATUS)
+    assert owner.keys() == {"apiVersion", "kind", "name", "uid"}
+    assert all(owner.values())
+
+
+def test_a_cluster_that_is_away_is_unavailable(harness: Harness) -> None:
+    harness.put_class(make_class())
+    harness.cluster.apply(_object(STATUS))
+    harness.go_away()
+    with pytest.raises(ClusterUnavailableError):
+        _get(harness)
+    with pytest.raises(ClusterUnavailableError):
+        harness.cluster.class_revisions({("default", "app")})
+    with pytest.raises(ClusterUnavailableError):
+        harness.cluster.apply(_object(STATUS, "2"))
+    with pytest.raises(ClusterUnavailableError):
+        harness.cluster.delete(STATUS)
+    with pytest.raises(ClusterUnavailableError):
+        harness.cluster.list_own(STATUS_KIND)

@@ -1,0 +1,91 @@
+"""A cluster in memory, with the rules of the Cluster port: versions grow with writes, others' objects stay."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from sscsi.core import pod_status
+from sscsi.core.provider_class import SecretProviderClass
+from sscsi.core.published_volume import PublishedVolume
+from sscsi.errors import (
+    ClassInvalidError,
+    ClassNotFoundError,
+    ClusterUnavailableError,
+    ObjectNotOursError,
+)
+from sscsi.ports import ClassName, ClusterObject, ObjectKey
+
+
+class FakeCluster:
+    """`classes` holds classes, or the text of what is wrong with them. `is_away` makes every call fail.
+
+    `writes` lists the key of every write and removal, in order; `resource_versions` counts them by object.
+    """
+
+    def __init__(self) -> None:
+        self.classes: dict[ClassName, SecretProviderClass | str] = {}
+        self.objects: dict[ObjectKey, Mapping[str, object]] = {}
+        self.foreign: set[ObjectKey] = set()
+        self.resource_versions: dict[ObjectKey, int] = {}
+        self.writes: list[ObjectKey] = []
+        self.class_calls = 0
+        self.is_away = False
+
+    def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
+        self._check()
+        self.class_calls += 1
+        found = self.classes.get((namespace, name))
+        if found is None:
+            raise ClassNotFoundError(f'SecretProviderClass.secrets-store.csi.x-k8s.io "{name}" not found')
+        if isinstance(found, str):
+            raise ClassInvalidError(found)
+        return found
+
+    def class_revisions(self, in_use: AbstractSet[ClassName]) -> Mapping[ClassName, object]:
+        self._check()
+        return {name: self.classes.get(name) for name in in_use}
+
+    def owners(self, _volume: PublishedVolume, status: ObjectKey, /) -> Sequence[Mapping[str, str]]:
+        self._check()
+        return (
+            {
+                "apiVersion": pod_status.API_VERSION,
+                "kind": status.kind,
+                "name": status.name,
+                "uid": f"uid-{status.name}",
+            },
+        )
+
+    def apply(self, wanted: ClusterObject) -> bool:
+        self._check()
+        if wanted.key in self.foreign:
+            raise ObjectNotOursError(f"{wanted.key} is somebody else's")
+        if self.objects.get(wanted.key) == wanted.manifest:
+            return False
+        self.objects[wanted.key] = dict(wanted.manifest)
+        self._written(wanted.key)
+        return True
+
+    def delete(self, key: ObjectKey) -> bool:
+        self._check()
+        if key in self.foreign or key not in self.objects:
+            return False
+        del self.objects[key]
+        self._written(key)
+        return True
+
+    def list_own(self, kind: str) -> set[ObjectKey]:
+        self._check()
+        return {key for key in self.objects if key.kind == kind and key not in self.foreign}
+
+    def add_foreign(self, key: ObjectKey) -> None:
+        """An object that somebody else made."""
+        self.objects[key] = {"metadata": {"name": key.name, "namespace": key.namespace}}
+        self.foreign.add(key)
+
+    def _written(self, key: ObjectKey) -> None:
+        self.writes.append(key)
+        self.resource_versions[key] = self.resource_versions.get(key, 0) + 1
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise ClusterUnavailableError("the cluster is away")

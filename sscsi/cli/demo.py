@@ -55,6 +55,9 @@ def _run(options: DemoOptions, playground: Playground, narrator: Narrator, envir
             _start(appliance, playground, narrator)
             Scenario(options, playground, narrator).play()
             _stop(appliance, playground, narrator)
+        except BrokenPipeError:
+            # Nobody reads on: not a failure of the appliance.
+            raise
         except (DemoFailedError, OSError) as error:
             _report_failure(error, appliance)
             return 1

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import socket
 import sys
 import textwrap
@@ -19,6 +20,8 @@ from sscsi.process.flags import HelpRequestedError, TextRequestedError, usage
 log = logging.getLogger(__name__)
 
 PRINT_ENV = ("--print-env", "-print-env")
+# Seven times the publishes that the node room takes in by default, waiting ones among them.
+_DESCRIPTORS = 8192
 _ABOUT = (
     "Runs every program of the appliance until SIGTERM or SIGINT. The flags are the node room's, upstream's "
     "among them; everything else is set by environment variables. A flag goes before its variable. "
@@ -68,9 +71,21 @@ def _prepare(complete: Environment) -> None:
     checks.check_can_make(node.state_directory, "--state-dir, SSCSI_STATE_DIR")
     checks.check_endpoint(node.endpoint)
     checks.check_readable(complete.statussync.cluster_directory, "--cluster, SSCSI_CLUSTER")
+    _allow_connections()
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         checks.check_output(descriptor, name)
         checks.append_output(descriptor)
+
+
+def _allow_connections() -> None:
+    """Let the rooms have as many descriptors as many publishes at once need: each comes on its own connection.
+
+    Container runtimes give 1024 to begin with, and leave it to the program to ask for more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _warn_without_effect(environ: Mapping[str, str]) -> None:

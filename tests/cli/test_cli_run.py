@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -131,21 +132,32 @@ class Life:
     log: str
     was_ready: bool
     run_mode: int
+    descriptors: int
     left: list[str]
 
 
 @pytest.fixture(scope="module")
 def terminated() -> Iterator[Life]:
-    """An appliance that logs in JSON and gets SIGTERM."""
+    """An appliance that is given few descriptors, logs in JSON and gets SIGTERM."""
+    environ = {"SSCSI_LOG_FORMAT_JSON": "true"}
+    command = ("sh", "-c", 'ulimit -S -n 300; exec "$0" run', SSCSI)
     with new_place() as place:
-        with started(place, environ=place.environ | {"SSCSI_LOG_FORMAT_JSON": "true"}) as appliance:
+        with started(place, command=command, environ=place.environ | environ) as appliance:
+            descriptors = room(appliance, "sscsi-node").rlimit(psutil.RLIMIT_NOFILE)[0]
             was_ready = Kubelet(place.path("csi.sock"), pods_directory=place.root).is_ready()
             run_mode = os.stat(place.path("run")).st_mode & 0o777
             appliance.terminate()
             code = appliance.wait(STOP_SECONDS)
         paths = [*place.sockets, place.path("run", "supervisord.pid")]
         left = [path for path in paths if os.path.lexists(path)]
-        yield Life(code=code, log=place.log_text(), was_ready=was_ready, run_mode=run_mode, left=left)
+        yield Life(
+            code=code,
+            log=place.log_text(),
+            was_ready=was_ready,
+            run_mode=run_mode,
+            descriptors=descriptors,
+            left=left,
+        )
 
 
 def test_kubelet_is_served_until_the_end_and_the_end_is_code_0(terminated: Life) -> None:
@@ -164,6 +176,11 @@ def test_no_socket_and_no_pid_file_is_left(terminated: Life) -> None:
 
 def test_the_run_directory_is_not_for_others(terminated: Life) -> None:
     assert oct(terminated.run_mode) == oct(0o750)
+
+
+def test_the_rooms_may_have_many_connections(terminated: Life) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert terminated.descriptors == (8192 if most == resource.RLIM_INFINITY else min(8192, most))
 
 
 def test_every_line_of_a_json_log_is_json_with_the_programs_name(terminated: Life) -> None:

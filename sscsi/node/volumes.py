@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import logging
-import queue
 import threading
 from collections.abc import Iterator
 
@@ -14,42 +13,50 @@ from sscsi.ports import RecordStore
 
 log = logging.getLogger(__name__)
 
-# A watcher that is this far behind gets a new snapshot instead (proto/sscsi.proto, Watch).
-_MAX_PENDING_CHANGES = 1000
 
-
+@dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """What a watcher is sent: `record` is None when the volume at `target_path` is gone."""
+    """What a watcher is told: `record` is None when the volume at `target_path` is gone."""
 
-    __slots__ = ("record", "revision", "target_path")
-
-    def __init__(self, revision: int, target_path: str, record: VolumeRecord | None) -> None:
-        self.revision = revision
-        self.target_path = target_path
-        self.record = record
+    revision: int
+    target_path: str
+    record: VolumeRecord | None
 
 
 class Watcher:
-    """One watcher's pending changes. `overrun` means that some were dropped and a snapshot is due."""
+    """One watcher's pending changes: of each volume only the last, so that there are never more than volumes."""
 
     def __init__(self) -> None:
-        self.changes: queue.Queue[Change | None] = queue.Queue(_MAX_PENDING_CHANGES)
-        self.overrun = False
+        self._condition = threading.Condition()
+        self._changes: dict[str, Change] = {}
+        self._ended = False
 
-    def offer(self, change: Change | None) -> None:
-        try:
-            self.changes.put_nowait(change)
-        except queue.Full:
-            self.overrun = True
+    @property
+    def ended(self) -> bool:
+        """Whether the room stops."""
+        return self._ended
 
-    def forget(self) -> None:
-        """Drop what is pending: the caller sends a snapshot, taken after this."""
-        self.overrun = False
-        with contextlib.suppress(queue.Empty):
-            while self.changes.get_nowait() is not None:
-                pass
-            # Nothing stands for the end, and there is nothing after it: it stays.
-            self.changes.put_nowait(None)
+    def offer(self, change: Change) -> None:
+        with self._condition:
+            self._changes[change.target_path] = change
+            self._condition.notify_all()
+
+    def end(self) -> None:
+        with self._condition:
+            self._ended = True
+            self._condition.notify_all()
+
+    def take(self, timeout_seconds: float) -> list[Change]:
+        """All pending changes, waiting for one; none after the time-out or at the end."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._changes or self._ended, timeout_seconds)
+            changes, self._changes = list(self._changes.values()), {}
+        return changes
+
+    def rest(self, seconds: float) -> None:
+        """Let changes gather for `seconds`, or until the end."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._ended, seconds)
 
 
 class Volumes:
@@ -130,7 +137,7 @@ class Volumes:
         with self._lock:
             self._watchers.add(watcher)
             if self._ended:
-                watcher.offer(None)
+                watcher.end()
         try:
             yield watcher
         finally:
@@ -142,7 +149,7 @@ class Volumes:
         with self._lock:
             self._ended = True
             for watcher in self._watchers:
-                watcher.offer(None)
+                watcher.end()
 
     def _tell(self, target_path: str, record: VolumeRecord | None) -> None:
         self._revision += 1

@@ -1,20 +1,22 @@
 """`sscsi.v1.Volumes` and `sscsi.v1.Room`: what the other rooms may know of the node room."""
 
 import os
-import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import grpc
 
 from sscsi import __version__
 from sscsi.edges.class_messages import record_to_message
-from sscsi.node.volumes import Change, Volumes, Watcher
+from sscsi.node.volumes import Change, Volumes
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
 # How often a watch looks whether its caller is still there.
 _POLL_SECONDS = 5.0
+# The first change goes out at once; what follows within this time goes together, so that a hundred publishes are
+# a few messages and not a hundred that compete with them for the processor.
+_GATHER_SECONDS = 0.2
 
 
 class VolumesService(sscsi_pb2_grpc.VolumesServicer):
@@ -28,32 +30,21 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
         self, _request: sscsi_pb2.WatchRequest, context: grpc.ServicerContext
     ) -> Iterator[sscsi_pb2.WatchResponse]:
         with self._volumes.watching() as watcher:
-            snapshot = self._snapshot(watcher)
-            yield snapshot
-            sent = snapshot.revision
-            while context.is_active():
-                try:
+            sent, records = self._volumes.snapshot()
+            yield sscsi_pb2.WatchResponse(
+                revision=sent, snapshot=True, volumes=map(record_to_message, records)
+            )
+            while context.is_active() and not watcher.ended:
+                with self._waiting():
+                    changes = watcher.take(_POLL_SECONDS)
+                # What was pending when the snapshot was taken is in it.
+                news = [change for change in changes if change.revision > sent]
+                if news:
+                    response = _message(news)
+                    sent = response.revision
+                    yield response
                     with self._waiting():
-                        change = watcher.changes.get(timeout=_POLL_SECONDS)
-                except queue.Empty:
-                    continue
-                if change is None:
-                    return
-                if watcher.overrun:
-                    response = self._snapshot(watcher)
-                elif change.revision <= sent:
-                    continue
-                else:
-                    response = _message(change)
-                sent = response.revision
-                yield response
-
-    def _snapshot(self, watcher: Watcher) -> sscsi_pb2.WatchResponse:
-        watcher.forget()
-        revision, records = self._volumes.snapshot()
-        return sscsi_pb2.WatchResponse(
-            revision=revision, snapshot=True, volumes=map(record_to_message, records)
-        )
+                        watcher.rest(_GATHER_SECONDS)
 
 
 class RoomService(sscsi_pb2_grpc.RoomServicer):
@@ -80,7 +71,9 @@ class RoomService(sscsi_pb2_grpc.RoomServicer):
         )
 
 
-def _message(change: Change) -> sscsi_pb2.WatchResponse:
-    if change.record is None:
-        return sscsi_pb2.WatchResponse(revision=change.revision, removed_target_paths=[change.target_path])
-    return sscsi_pb2.WatchResponse(revision=change.revision, volumes=[record_to_message(change.record)])
+def _message(changes: Sequence[Change]) -> sscsi_pb2.WatchResponse:
+    return sscsi_pb2.WatchResponse(
+        revision=max(change.revision for change in changes),
+        volumes=[record_to_message(change.record) for change in changes if change.record is not None],
+        removed_target_paths=[change.target_path for change in changes if change.record is None],
+    )

@@ -47,8 +47,8 @@ class VolumesServicer(object):
     """
 
     def Watch(self, request, context):
-        """A full snapshot first, then every change. A watcher that falls behind is sent a new snapshot
-        instead of the changes it missed, so that nothing has to be remembered on its behalf.
+        """A full snapshot first, then the changes, those of a moment together. Of a volume that changed
+        several times since the last message only the last state is sent: what counts is what is there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,8 +27,8 @@ class VolumesStub:
         sscsi.pb.sscsi_pb2.WatchRequest,
         sscsi.pb.sscsi_pb2.WatchResponse,
     ]
-    """A full snapshot first, then every change. A watcher that falls behind is sent a new snapshot
-    instead of the changes it missed, so that nothing has to be remembered on its behalf.
+    """A full snapshot first, then the changes, those of a moment together. Of a volume that changed
+    several times since the last message only the last state is sent: what counts is what is there.
     """
 
 class VolumesAsyncStub:
@@ -38,8 +38,8 @@ class VolumesAsyncStub:
         sscsi.pb.sscsi_pb2.WatchRequest,
         sscsi.pb.sscsi_pb2.WatchResponse,
     ]
-    """A full snapshot first, then every change. A watcher that falls behind is sent a new snapshot
-    instead of the changes it missed, so that nothing has to be remembered on its behalf.
+    """A full snapshot first, then the changes, those of a moment together. Of a volume that changed
+    several times since the last message only the last state is sent: what counts is what is there.
     """
 
 class VolumesServicer(metaclass=abc.ABCMeta):
@@ -51,8 +51,8 @@ class VolumesServicer(metaclass=abc.ABCMeta):
         request: sscsi.pb.sscsi_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[sscsi.pb.sscsi_pb2.WatchResponse], collections.abc.AsyncIterator[sscsi.pb.sscsi_pb2.WatchResponse]]:
-        """A full snapshot first, then every change. A watcher that falls behind is sent a new snapshot
-        instead of the changes it missed, so that nothing has to be remembered on its behalf.
+        """A full snapshot first, then the changes, those of a moment together. Of a volume that changed
+        several times since the last message only the last state is sent: what counts is what is there.
         """
 
 def add_VolumesServicer_to_server(servicer: VolumesServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

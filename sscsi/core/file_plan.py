@@ -68,11 +68,12 @@ class RootEntry:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FilePlan:
-    """Everything that a write will do, in this order; nothing at all when `write` is False.
+    """Everything that a write will do, in this order; nothing but `removed` when `write` is False.
 
     `directories` come parents first. `links` are visible names to add before the swap, `replaced` visible
-    names that stand for something else and become links right after it. What the new version makes useless
-    (`leftovers`) goes last.
+    names that stand for something else and become links right after it. `removed` are visible names that a
+    provider wrote itself and no longer wants; they go before the swap, so that content which is proven has none
+    of them. What the new version makes useless (`leftovers`) goes last.
     """
 
     write: bool
@@ -80,6 +81,7 @@ class FilePlan:
     files: tuple[PlannedFile, ...]
     links: tuple[str, ...]
     replaced: tuple[str, ...]
+    removed: tuple[str, ...] = ()
 
 
 def check_files(files: Sequence[PlannedFile], *, limit_bytes: int) -> None:
@@ -180,12 +182,21 @@ def plan_files(
         files=wanted if write else (),
         links=tuple(sorted(links)),
         replaced=tuple(sorted(replaced)),
+        removed=tuple(sorted(_foreign(root) - visible)),
     )
 
 
 def visible_target(name: str) -> str:
     """Where the visible link `name` in the root points."""
     return f"{DATA_LINK}/{name}"
+
+
+def is_visible(root: Mapping[str, RootEntry], tops: Iterable[str]) -> bool:
+    """Whether a pod sees all of the current version: each of its top names is a link in the root.
+
+    Not so while a provider's own files are replaced by links, which can't be one step.
+    """
+    return all(root.get(name) == _visible_link(name) for name in tops)
 
 
 def leftovers(root: Mapping[str, RootEntry], present: Iterable[str]) -> list[str]:
@@ -202,6 +213,13 @@ def leftovers(root: Mapping[str, RootEntry], present: Iterable[str]) -> list[str
         if name != current and (temporary or old_version or dangling):
             found.append(name)
     return sorted(found)
+
+
+def _foreign(root: Mapping[str, RootEntry]) -> set[str]:
+    """The visible names in the root that are no links of ours or upstream's."""
+    return {
+        name for name, entry in root.items() if not name.startswith("..") and entry != _visible_link(name)
+    }
 
 
 def _visible_link(name: str) -> RootEntry:

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 
 from sscsi.core import log_keys
 from sscsi.core.file_plan import (
@@ -15,6 +16,7 @@ from sscsi.core.file_plan import (
     PlannedFile,
     RootEntry,
     directory_mode,
+    is_visible,
     leftovers,
     plan_files,
     visible_target,
@@ -40,10 +42,10 @@ def look_content(tree: VolumeTree, record: VolumeRecord | None) -> Content | Non
     """The content if it is proven (design P1), else None.
 
     `..data` naming a directory with something in it is whole by construction: upstream and we swap the link
-    only when all below is written. Files that a provider wrote are proven by the record alone, which was
-    written after the provider's answer: each must still be that file.
+    only when all below is written; its names in the root must be there. Files that a provider wrote are proven
+    by the record alone, which was written after the provider's answer: each must still be that file.
     """
-    data_directory = current_version(tree)
+    data_directory = _visible_version(tree)
     if data_directory:
         return Content(data_directory=data_directory, files=())
     if record is None or not record.files:
@@ -60,6 +62,12 @@ def current_version(tree: VolumeTree) -> str:
     return name if tree.list_directory(name) else ""
 
 
+def _visible_version(tree: VolumeTree) -> str:
+    """As `current_version`, if a pod sees all of it; else empty."""
+    name = current_version(tree)
+    return name if name and is_visible(tree.read_root(), tree.list_directory(name)) else ""
+
+
 def write_files(tree: VolumeTree, files: tuple[PlannedFile, ...], gid: int | None) -> Content:
     """Make the volume hold exactly `files` (already checked), by one swap of `..data`."""
     if gid is not None and tree.group != gid:
@@ -69,6 +77,7 @@ def write_files(tree: VolumeTree, files: tuple[PlannedFile, ...], gid: int | Non
         files, current=tree.read_version(current) if current else None, root=root, gid=tree.group
     )
     if not plan.write:
+        _remove_all(tree, plan.removed)
         tidy(tree, root, current)
         return Content(data_directory=current, files=())
     version = _version_name()
@@ -89,7 +98,7 @@ def accept_written_by_provider(tree: VolumeTree, provider: str) -> Content:
 
     Raises ContentNotProvenError when there is nothing.
     """
-    current = current_version(tree)
+    current = _visible_version(tree)
     if current:
         return Content(data_directory=current, files=())
     files = tree.list_files()
@@ -125,11 +134,17 @@ def _write_version(tree: VolumeTree, plan: FilePlan, version: str, root: dict[st
         tree.write_file(version, file)
     for name in plan.links:
         tree.add_link(name, visible_target(name))
+    _remove_all(tree, plan.removed)
     _place_link(tree, DATA_LINK_TEMPORARY, version, DATA_LINK, root)
     for name in plan.replaced:
         if root[name].kind is EntryKind.DIRECTORY:
             tree.remove(name)
         _place_link(tree, VISIBLE_LINK_TEMPORARY, visible_target(name), name, root)
+
+
+def _remove_all(tree: VolumeTree, names: Sequence[str]) -> None:
+    for name in names:
+        tree.remove(name)
 
 
 def _place_link(tree: VolumeTree, temporary: str, target: str, name: str, root: dict[str, RootEntry]) -> None:

@@ -156,7 +156,7 @@ class LinuxVolumeTree:
         if name == self._version_name:
             self._close_version()
         with self._doing("remove", name):
-            _remove(name, self._root, os.fstat(self._root).st_dev)
+            _remove(name, self._root, _mount_id(self._root))
 
     def _root_entry(self, entry: "os.DirEntry[str]") -> RootEntry:
         if entry.is_symlink():
@@ -202,7 +202,7 @@ class LinuxFileTrees:
     def empty_plain_directory(self, path: str) -> None:
         try:
             with _opened(path, _DIRECTORY, None) as directory:
-                _empty(directory, os.fstat(directory).st_dev)
+                _empty(directory, _mount_id(directory))
         except FileNotFoundError:
             return
         except OSError as error:
@@ -240,7 +240,7 @@ def _walk(directory: int, *, skip_dotdot: bool, prefix: str = "") -> Iterator[tu
                 yield from _walk(below, skip_dotdot=False, prefix=f"{prefix}{name}/")
 
 
-def _remove(name: str, directory: int, device: int) -> None:
+def _remove(name: str, directory: int, mount_id: int) -> None:
     try:
         os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
@@ -249,15 +249,22 @@ def _remove(name: str, directory: int, device: int) -> None:
         if error.errno not in {errno.EISDIR, errno.EPERM}:
             raise
         with _opened(name, _DIRECTORY, directory) as below:
-            _empty(below, device)
+            _empty(below, mount_id)
         os.rmdir(name, dir_fd=directory)
 
 
-def _empty(directory: int, device: int) -> None:
-    if os.fstat(directory).st_dev != device:
-        raise OSError(errno.EXDEV, "another file system is mounted below")
+def _empty(directory: int, mount_id: int) -> None:
+    if _mount_id(directory) != mount_id:
+        raise OSError(errno.EXDEV, "something is mounted below")
     for name in os.listdir(directory):
-        _remove(name, directory, device)
+        _remove(name, directory, mount_id)
+
+
+def _mount_id(descriptor: int) -> int:
+    """The mount that an open file is on (proc_pid_fdinfo(5)). Not st_dev: a bind mount has that of its source."""
+    with _opened(f"/proc/self/fdinfo/{descriptor}", _READ, None) as file:
+        lines = os.read(file, _CHUNK_BYTES).splitlines()
+    return next(int(line.removeprefix(b"mnt_id:")) for line in lines if line.startswith(b"mnt_id:"))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """tmpfs volumes by system call: statx(2), statfs(2), mount(2), umount2(2). No subprocess, no shell."""
 
+import contextlib
 import ctypes
 import errno
 import logging
@@ -85,14 +86,8 @@ class LinuxMounter:
         )
 
     def make_directory(self, path: str) -> None:
-        # os.makedirs gives its mode to the last directory only.
         try:
-            os.mkdir(path, _DIRECTORY_MODE)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            self.make_directory(os.path.dirname(path))
-            self.make_directory(path)
+            _make_directories(path)
         except OSError as error:
             raise TargetPathError(
                 f"failed to create target path {path}, err: {_name(error.errno)}"
@@ -163,6 +158,19 @@ class LinuxMounter:
                 log.warning(
                     "tmpfs without noswap: Linux 6.4 outside a user namespace is needed; content may reach swap"
                 )
+
+
+def _make_directories(path: str) -> None:
+    """As os.makedirs, which gives its mode to the last directory only."""
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.mkdir(path, _DIRECTORY_MODE)
+        except FileNotFoundError:
+            parent = os.path.dirname(path)
+            # What is there all the same is a link to nowhere: the second try says so.
+            if not os.path.lexists(parent):
+                _make_directories(parent)
+            os.mkdir(path, _DIRECTORY_MODE)
 
 
 def _why_not_shared(entry: mount_info.MountEntry | None) -> str:

@@ -69,12 +69,12 @@ class NodePlace:
         ]
 
     def mounts(self, path: str | None = None) -> list[mount_info.MountEntry]:
-        """The mounts below the base, or those stacked on `path`, lowest first."""
+        """The mounts on the base and below it, or those stacked on `path`, lowest first."""
         with open("/proc/self/mountinfo", "rb") as file:
             entries = list(mount_info.parse(file.read()))
         if path is not None:
             return mount_info.at(entries, path)
-        return [entry for entry in entries if entry.mount_point.startswith(self.base + "/")]
+        return [entry for entry in entries if f"{entry.mount_point}/".startswith(f"{self.base}/")]
 
     def records(self) -> list[str]:
         """The names of the records in the state directory."""

@@ -1,0 +1,298 @@
+"""What every Mounter does, on the fake and on the kernel; then what only the kernel can show."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from sscsi.core.mount_info import MountEntry
+from sscsi.edges.linux_mounts import LinuxMounter
+from sscsi.errors import MountError, PropagationError, TargetPathError
+from sscsi.ports import ABSENT
+from tests.support.disks import SOME_GID, Disk, FakeDiskUnderTest, RealDisk
+from tests.support.node_place import NodePlace, node_place
+
+MIB = 1024 * 1024
+_MS_BIND, _MS_SHARED = 1 << 12, 1 << 20
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.root)])
+def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
+    if request.param == "fake":
+        yield FakeDiskUnderTest()
+        return
+    with node_place() as place:
+        yield RealDisk(place)
+
+
+def mount(disk: Disk, path: str, *, size_bytes: int = MIB, gid: int | None = None) -> None:
+    disk.mounter.mount_tmpfs(path, size_bytes=size_bytes, max_inodes=64, gid=gid)
+
+
+class TestLooking:
+    def test_nothing_is_absent(self, disk: Disk) -> None:
+        assert disk.mounter.look(f"{disk.base}/none") == ABSENT
+
+    def test_a_path_below_a_file_is_absent(self, disk: Disk) -> None:
+        disk.put_file(f"{disk.base}/file", b"")
+        assert disk.mounter.look(f"{disk.base}/file/x") == ABSENT
+
+    def test_a_directory_is_told_from_a_file(self, disk: Disk) -> None:
+        disk.make_directories(f"{disk.base}/directory")
+        disk.put_file(f"{disk.base}/file", b"")
+        directory, file = (disk.mounter.look(f"{disk.base}/{name}") for name in ("directory", "file"))
+        assert (directory.exists, directory.is_directory, directory.is_mount_point) == (True, True, False)
+        assert (file.exists, file.is_directory, file.is_mount_point) == (True, False, False)
+
+    def test_a_link_is_looked_at_itself(self, disk: Disk) -> None:
+        disk.make_directories(f"{disk.base}/directory")
+        mount(disk, f"{disk.base}/directory")
+        disk.put_link(f"{disk.base}/link", f"{disk.base}/directory")
+        state = disk.mounter.look(f"{disk.base}/link")
+        assert (state.exists, state.is_directory, state.is_mount_point) == (True, False, False)
+
+    def test_a_mount_point_has_a_device_and_a_mount_of_its_own(self, disk: Disk) -> None:
+        path = f"{disk.base}/volume"
+        disk.make_directories(path)
+        before = disk.mounter.look(path)
+        mount(disk, path)
+        state, parent = disk.mounter.look(path), disk.mounter.look(disk.base)
+        assert (state.is_mount_point, state.is_tmpfs, state.is_directory) == (True, True, True)
+        assert (before.device, before.mount_id) == (parent.device, parent.mount_id)
+        assert state.device != parent.device
+        assert state.mount_id != parent.mount_id
+
+    def test_what_is_in_a_mount_is_on_it_and_no_mount_point(self, disk: Disk) -> None:
+        disk.make_directories(f"{disk.base}/volume")
+        mount(disk, f"{disk.base}/volume")
+        disk.make_directories(f"{disk.base}/volume/below")
+        volume, below = (
+            disk.mounter.look(f"{disk.base}/volume"),
+            disk.mounter.look(f"{disk.base}/volume/below"),
+        )
+        assert (below.device, below.mount_id) == (volume.device, volume.mount_id)
+        assert not below.is_mount_point
+
+
+class TestDirectories:
+    def test_a_directory_is_made_with_its_parents_for_nobody_else_to_enter(self, disk: Disk) -> None:
+        disk.mounter.make_directory(f"{disk.base}/a/b/c")
+        assert {disk.mode_and_group(f"{disk.base}/{path}")[0] for path in ("a", "a/b", "a/b/c")} == {0o750}
+
+    def test_a_directory_that_is_there_stays(self, disk: Disk) -> None:
+        disk.put_file(f"{disk.base}/a/file", b"kept")
+        disk.mounter.make_directory(f"{disk.base}/a")
+        assert disk.read(f"{disk.base}/a/file") == b"kept"
+
+    def test_a_file_among_the_parents_is_an_error_that_names_the_path(self, disk: Disk) -> None:
+        disk.put_file(f"{disk.base}/file", b"")
+        with pytest.raises(
+            TargetPathError, match=f"failed to create target path {disk.base}/file/x, err: ENOTDIR"
+        ):
+            disk.mounter.make_directory(f"{disk.base}/file/x")
+
+    def test_an_empty_directory_is_removed_and_what_is_gone_is_no_error(self, disk: Disk) -> None:
+        disk.make_directories(f"{disk.base}/a")
+        disk.mounter.remove_directory(f"{disk.base}/a")
+        disk.mounter.remove_directory(f"{disk.base}/a")
+        assert disk.names(disk.base) == []
+
+    @pytest.mark.parametrize(
+        ("kind", "error"), [("full", "ENOTEMPTY"), ("file", "ENOTDIR"), ("mount", "EBUSY")]
+    )
+    def test_anything_but_an_empty_directory_is_not_removed(self, disk: Disk, kind: str, error: str) -> None:
+        path = f"{disk.base}/x"
+        if kind == "file":
+            disk.put_file(path, b"")
+        else:
+            disk.make_directories(path)
+        if kind == "full":
+            disk.put_file(f"{path}/file", b"")
+        elif kind == "mount":
+            mount(disk, path)
+        with pytest.raises(TargetPathError, match=f"cannot remove directory {path}: {error}"):
+            disk.mounter.remove_directory(path)
+        assert disk.names(disk.base) == ["x"]
+
+
+class TestMounting:
+    def test_a_new_volume_is_empty_and_covers_what_was_there(self, disk: Disk) -> None:
+        path = f"{disk.base}/volume"
+        disk.put_file(f"{path}/covered", b"")
+        mount(disk, path)
+        assert disk.names(path) == []
+        disk.mounter.unmount(path)
+        assert disk.names(path) == ["covered"]
+
+    @pytest.mark.parametrize(
+        ("gid", "expected"), [(None, (0o755, 0)), (SOME_GID, (0o2755, SOME_GID)), (0, (0o2755, 0))]
+    )
+    def test_the_root_belongs_to_the_group_if_there_is_one(
+        self, disk: Disk, gid: int | None, expected: tuple[int, int]
+    ) -> None:
+        disk.make_directories(f"{disk.base}/volume")
+        mount(disk, f"{disk.base}/volume", gid=gid)
+        assert disk.mode_and_group(f"{disk.base}/volume") == expected
+
+    def test_the_size_and_the_inodes_are_those_asked_for(self, disk: Disk) -> None:
+        disk.make_directories(f"{disk.base}/volume")
+        mount(disk, f"{disk.base}/volume", size_bytes=3 * MIB)
+        usage = disk.trees.usage(f"{disk.base}/volume")
+        assert (usage.total_bytes, usage.used_bytes, usage.available_bytes) == (3 * MIB, 0, 3 * MIB)
+        assert (usage.total_inodes, usage.used_inodes, usage.available_inodes) == (64, 1, 63)
+
+    def test_mounts_stack_and_come_off_one_at_a_time(self, disk: Disk) -> None:
+        path = f"{disk.base}/volume"
+        disk.make_directories(path)
+        devices = []
+        for _ in range(3):
+            mount(disk, path)
+            devices.append(disk.mounter.look(path).device)
+        assert len(set(devices)) == disk.mounts_at(path) == 3
+        disk.mounter.unmount(path)
+        assert disk.mounter.look(path).device == devices[1]
+        assert disk.mounts_at(path) == 2
+
+    def test_where_no_directory_is_nothing_is_mounted(self, disk: Disk) -> None:
+        with pytest.raises(MountError, match=f"cannot mount tmpfs at {disk.base}/none: ENOENT"):
+            mount(disk, f"{disk.base}/none")
+
+    def test_what_is_not_mounted_is_not_unmounted(self, disk: Disk) -> None:
+        disk.make_directories(f"{disk.base}/a")
+        with pytest.raises(MountError, match=f"cannot unmount {disk.base}/a: EINVAL"):
+            disk.mounter.unmount(f"{disk.base}/a")
+
+
+@pytest.fixture
+def place() -> Iterator[NodePlace]:
+    with node_place() as place:
+        yield place
+
+
+def bind(source: str, path: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(source.encode(), path.encode(), None, ctypes.c_ulong(_MS_BIND), None) == 0
+
+
+def share(path: str) -> None:
+    """Put the mount at `path` into a peer group of its own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(None, path.encode(), None, ctypes.c_ulong(_MS_SHARED), None) == 0
+
+
+def options_of(entry: MountEntry) -> set[str]:
+    return {*entry.options.split(","), *entry.super_options.split(",")}
+
+
+@pytest.mark.root
+class TestKernel:
+    def test_a_volume_runs_no_program_and_has_no_device(self, place: NodePlace) -> None:
+        path = place.target_path()
+        os.mkdir(path)
+        LinuxMounter(require_shared=False).mount_tmpfs(path, size_bytes=MIB, max_inodes=64, gid=None)
+        (entry,) = place.mounts(path)
+        assert {"rw", "nosuid", "nodev", "noexec"} <= options_of(entry)
+        assert entry.filesystem == "tmpfs"
+
+    def test_noswap_is_used_where_the_kernel_has_it(self, place: NodePlace) -> None:
+        path, probe = place.target_path(), place.target_path(volume="probe")
+        os.mkdir(path)
+        os.mkdir(probe)
+        libc = ctypes.CDLL(None, use_errno=True)
+        has_noswap = libc.mount(b"tmpfs", probe.encode(), b"tmpfs", ctypes.c_ulong(0), b"noswap") == 0
+        LinuxMounter(require_shared=False).mount_tmpfs(path, size_bytes=MIB, max_inodes=64, gid=None)
+        assert ("noswap" in options_of(place.mounts(path)[0])) is has_noswap
+
+    def test_a_busy_volume_leaves_the_tree_and_its_reader_keeps_its_file(self, place: NodePlace) -> None:
+        path = place.target_path()
+        os.mkdir(path)
+        mounter = LinuxMounter(require_shared=False)
+        mounter.mount_tmpfs(path, size_bytes=MIB, max_inodes=64, gid=None)
+        with open(f"{path}/secret", "w+b") as file:
+            file.write(b"x")
+            file.flush()
+            mounter.unmount(path)
+            assert place.mounts(path) == []
+            assert os.listdir(path) == []
+            assert os.pread(file.fileno(), 1, 0) == b"x"
+
+    def test_a_symlink_is_not_followed_to_a_mount(self, place: NodePlace) -> None:
+        path = place.target_path()
+        os.mkdir(path)
+        mounter = LinuxMounter(require_shared=False)
+        mounter.mount_tmpfs(path, size_bytes=MIB, max_inodes=64, gid=None)
+        os.symlink(path, f"{place.base}/link")
+        with pytest.raises(MountError, match="EINVAL"):
+            mounter.unmount(f"{place.base}/link")
+        assert len(place.mounts(path)) == 1
+
+    def test_a_dangling_link_among_the_parents_is_an_error_and_no_endless_try(self, place: NodePlace) -> None:
+        os.symlink("nowhere", f"{place.base}/link")
+        with pytest.raises(
+            TargetPathError, match=f"failed to create target path {place.base}/link/x, err: ENOENT"
+        ):
+            LinuxMounter(require_shared=False).make_directory(f"{place.base}/link/x")
+
+    def test_without_the_right_to_mount_the_error_says_what_is_missing(self, place: NodePlace) -> None:
+        # A child gives the right away and tries; this process needs it for the other tests.
+        code = (
+            "import ctypes, sys\n"
+            "from sscsi.edges.linux_mounts import LinuxMounter\n"
+            "from sscsi.errors import MountError\n"
+            "no_capabilities = (ctypes.c_uint32 * 6)()\n"
+            "version_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)\n"
+            "assert ctypes.CDLL(None).capset(version_3, no_capabilities) == 0\n"
+            "try:\n"
+            "    LinuxMounter(require_shared=False).mount_tmpfs(sys.argv[1], size_bytes=1, max_inodes=1, gid=None)\n"
+            "except MountError as error:\n"
+            "    print(error)\n"
+        )
+        answer = subprocess.run(
+            [sys.executable, "-c", code, place.base], capture_output=True, text=True, check=True, timeout=20
+        )
+        assert answer.stdout == (
+            f"cannot mount tmpfs at {place.base}: EPERM; CAP_SYS_ADMIN is missing: "
+            "run privileged, or in a user namespace of your own\n"
+        )
+
+
+@pytest.mark.root
+class TestReachingTheHost:
+    def test_a_shared_mount_over_the_target_path_reaches_it(self, place: NodePlace) -> None:
+        bind(place.base, place.base)
+        share(place.base)
+        LinuxMounter(require_shared=True).check_reaches_host(place.target_path())
+
+    def test_parents_that_are_not_there_yet_are_looked_for_above(self, place: NodePlace) -> None:
+        bind(place.base, place.base)
+        share(place.base)
+        LinuxMounter(require_shared=True).check_reaches_host(f"{place.base}/not/yet/there/mount")
+
+    def test_a_private_mount_keeps_volumes_to_itself(self, place: NodePlace) -> None:
+        bind(place.base, place.base)
+        with pytest.raises(PropagationError) as refusal:
+            LinuxMounter(require_shared=True).check_reaches_host(place.target_path())
+        assert f"the mount at {place.base} is not shared" in str(refusal.value)
+        assert "mountPropagation: Bidirectional" in str(refusal.value)
+        assert "--require-shared-propagation=false" in str(refusal.value)
+
+    def test_the_root_of_a_container_reaches_nobody(self, place: NodePlace) -> None:
+        target_path = place.target_path()
+        if any(entry.mount_point in {"/tmp", place.base} for entry in place.mounts("/tmp")):
+            pytest.skip("/tmp is a mount of its own here")
+        with pytest.raises(PropagationError, match="it is on the container's own root"):
+            LinuxMounter(require_shared=True).check_reaches_host(target_path)
+
+    def test_nobody_asks_where_it_is_not_required(self, place: NodePlace) -> None:
+        LinuxMounter(require_shared=False).check_reaches_host(place.target_path())
+
+    def test_a_mount_that_is_made_shared_later_is_seen_at_the_next_try(self, place: NodePlace) -> None:
+        bind(place.base, place.base)
+        mounter = LinuxMounter(require_shared=True)
+        with pytest.raises(PropagationError):
+            mounter.check_reaches_host(place.target_path())
+        share(place.base)
+        mounter.check_reaches_host(place.target_path())

@@ -18,6 +18,10 @@ from tests.support.own_mounts import own_mounts
 # What SSCSI_REQUIRE may list.
 NAMES = frozenset({"root", "userns", "go", "csi-sanity", "pypi", "openat2"})
 CSI_SANITY = "csi-test-v5.6.0"
+_INSTALL_SANITY = (
+    f"GOBIN=~/.cache/sscsi-tools/{CSI_SANITY} "
+    "go install github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@v5.6.0"
+)
 
 
 def require(name: str) -> str:
@@ -66,10 +70,5 @@ def _find_csi_sanity() -> str:
 # By name: how it is found, which names in SSCSI_REQUIRE promise it, and how to get it.
 _FINDERS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
     "root": (_find_root, ("root",), "run the tests as root"),
-    "csi-sanity": (
-        _find_csi_sanity,
-        ("csi-sanity", "go"),
-        f"GOBIN=~/.cache/sscsi-tools/{CSI_SANITY} "
-        "go install github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@v5.6.0",
-    ),
+    "csi-sanity": (_find_csi_sanity, ("csi-sanity", "go"), _INSTALL_SANITY),
 }

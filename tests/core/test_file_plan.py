@@ -22,6 +22,7 @@ from sscsi.core.file_plan import (
     directories_of,
     directory_mode,
     file_mode,
+    is_visible,
     leftovers,
     plan_files,
     visible_target,
@@ -249,6 +250,28 @@ class TestPlans:
         plan = plan_files([planned("a")], current={"a": state_of(planned("a"))}, root={}, gid=None)
         assert (plan.write, plan.links) == (True, ("a",))
 
+    def test_what_a_provider_wrote_itself_and_no_longer_wants_is_removed_even_where_nothing_is_written(
+        self,
+    ) -> None:
+        root = {"a": LINK["a"], "plain": RootEntry(kind=EntryKind.OTHER, target="")}
+        plan = plan_files([planned("a")], current={"a": state_of(planned("a"))}, root=root, gid=None)
+        assert (plan.write, plan.removed) == (False, ("plain",))
+
+    @pytest.mark.parametrize(
+        ("root", "visible"),
+        [
+            (LINK, True),
+            ({"a": LINK["a"]}, False),
+            ({**LINK, "b": RootEntry(kind=EntryKind.OTHER, target="")}, False),
+            ({**LINK, "b": LINK["a"]}, False),
+            ({}, False),
+        ],
+    )
+    def test_a_version_is_visible_when_each_of_its_names_is_a_link_to_it(
+        self, root: dict[str, RootEntry], visible: bool
+    ) -> None:
+        assert is_visible(root, ["a", "b"]) is visible
+
 
 # The simulated volume: what a plan does, told by the plan alone.
 NAMES = st.sampled_from(["a", "b", "c", ".d"])
@@ -295,22 +318,22 @@ class Volume:
     def write(self, files: list[PlannedFile], version: str) -> FilePlan:
         plan = plan_files(files, current=self.current, root=self.root, gid=self.gid)
         if plan.write:
-            assert [posixpath.dirname(path) for path in plan.directories if "/" in path] == [
-                path for path in map(posixpath.dirname, plan.directories) if path
-            ]
-            made: set[str] = {""}
+            made = {""}
             for directory in plan.directories:
                 assert posixpath.dirname(directory) in made, "a parent comes first"
                 made.add(directory)
             assert all(posixpath.dirname(file.path) in made for file in plan.files)
+            assert not self.root.keys() & set(plan.links), "a link is never made over something"
             self.root[version] = RootEntry(kind=EntryKind.DIRECTORY, target="")
             self.versions[version] = {file.path: state_of(file, self.gid or 0) for file in plan.files}
-            for name in plan.links:
-                assert name not in self.root, "a link is never made over something"
+        for name in plan.removed:
+            del self.root[name]
+        if plan.write:
             self.root[DATA_LINK] = RootEntry(kind=EntryKind.LINK, target=version)
-            for name in (*plan.links, *plan.replaced):
-                self.root[name] = RootEntry(kind=EntryKind.LINK, target=visible_target(name))
+        for name in (*plan.links, *plan.replaced):
+            self.root[name] = RootEntry(kind=EntryKind.LINK, target=visible_target(name))
         tops = {path.split("/")[0] for path in self.current or ()}
+        assert is_visible(self.root, tops)
         for name in leftovers(self.root, tops):
             del self.root[name]
             self.versions.pop(name, None)
@@ -338,22 +361,28 @@ def consistent(draw: st.DrawFn) -> list[PlannedFile]:
     return [file for file in files if file.path not in directories]
 
 
-@given(
-    st.lists(st.tuples(consistent(), JUNK), min_size=1, max_size=4),
-    st.sampled_from([None, 7]),
-    st.sampled_from([None, "file", "directory"]),
+# What a provider wrote itself, or a passer-by, in the place of our links and beside them.
+FOREIGN = st.dictionaries(
+    st.sampled_from(["a", "b", ".d", "plain"]),
+    st.sampled_from(
+        [
+            RootEntry(kind=EntryKind.DIRECTORY, target=""),
+            RootEntry(kind=EntryKind.OTHER, target=""),
+            RootEntry(kind=EntryKind.LINK, target="/etc/passwd"),
+        ]
+    ),
 )
+
+
+@given(st.lists(st.tuples(consistent(), JUNK, FOREIGN), min_size=1, max_size=4), st.sampled_from([None, 7]))
 def test_after_any_row_of_writes_the_volume_holds_the_last_answer_and_nothing_else(
-    steps: list[tuple[list[PlannedFile], dict[str, bool]]], gid: int | None, obstacle: str | None
+    steps: list[tuple[list[PlannedFile], dict[str, bool], dict[str, RootEntry]]], gid: int | None
 ) -> None:
     volume = Volume(gid=gid)
-    if obstacle is not None:
-        volume.root[steps[0][0][0].path.split("/")[0]] = RootEntry(
-            kind=EntryKind.DIRECTORY if obstacle == "directory" else EntryKind.OTHER, target=""
-        )
-    for number, (files, junk) in enumerate(steps):
+    for number, (files, junk, foreign) in enumerate(steps):
         check_files(files, limit_bytes=MIB)
         volume.junk(junk)
+        volume.root.update(foreign)
         version = f"..2026_11_24_01_02_03.{number}"
         volume.write(files, version)
         wanted = {
@@ -394,9 +423,9 @@ def test_nothing_that_the_present_content_needs_is_a_leftover(
     root: dict[str, RootEntry], tops: set[str]
 ) -> None:
     found = leftovers(root, tops)
-    assert DATA_LINK not in found
-    if DATA_LINK in root:
-        assert root[DATA_LINK].target not in found
+    # A link into itself names no content and may go.
+    if DATA_LINK in root and root[DATA_LINK] != RootEntry(kind=EntryKind.LINK, target="..data/..data"):
+        assert not {DATA_LINK, root[DATA_LINK].target} & set(found)
     assert not tops.intersection(found)
     assert not [name for name in found if root[name].kind is EntryKind.OTHER and not name.startswith("..")]
 

@@ -1,0 +1,53 @@
+"""The command line of status-sync: flags over variables over defaults, bad values named with their cure."""
+
+import pytest
+
+from sidecars.statussync.config import parse
+from sscsi.errors import ConfigError
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    config = parse(["--cluster=dir:/classes"], {})
+    assert config.cluster_directory == "/classes"
+    assert config.socket_path == "/run/sscsi/statussync.sock"
+    assert config.node_socket_path == "/run/sscsi/node.sock"
+    assert (config.node_id, config.stop_grace_seconds) == ("", 5.0)
+    assert (config.log_as_json, config.log_verbosity) == (False, 0)
+
+
+def test_variables_stand_in_for_flags_and_flags_win() -> None:
+    environ = {"SSCSI_CLUSTER": "dir:/a", "SSCSI_RUN_DIR": "/run/b", "KUBE_NODE_NAME": "n"}
+    config = parse([], environ)
+    assert (config.cluster_directory, config.socket_path, config.node_id) == (
+        "/a",
+        "/run/b/statussync.sock",
+        "n",
+    )
+    config = parse(["-cluster=dir:/c", "--run-dir", "/d", "-nodeid=m", "--stop-grace=1m"], environ)
+    assert (config.cluster_directory, config.socket_path, config.node_id, config.stop_grace_seconds) == (
+        "/c",
+        "/d/statussync.sock",
+        "m",
+        60.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "--cluster=kubernetes (the default) comes with a later release; --cluster=dir:PATH"),
+        (["--cluster=kubernetes"], "--cluster=kubernetes (the default) comes with a later release"),
+        (["--cluster=dir:"], "--cluster=dir: is neither kubernetes nor dir:PATH"),
+        (["--cluster=/classes"], "--cluster=/classes is neither kubernetes nor dir:PATH"),
+        (["--cluster=dir:/c", "--run-dir="], "flag --run-dir must not be empty"),
+        (["--cluster=dir:/c", "--stop-grace=-1s"], "flag --stop-grace must not be negative"),
+        (["--cluster=dir:/c", "--stop-grace=soon"], "flag --stop-grace: 'soon' is not a duration"),
+        (["--cluster=dir:/c", "--kubeconfig=x"], "unknown flag --kubeconfig"),
+    ],
+)
+def test_a_bad_command_line_ends_with_code_2_and_one_line(argv: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(argv, {})
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2

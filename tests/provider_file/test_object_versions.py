@@ -89,3 +89,19 @@ def test_versions_are_equal_exactly_when_object_and_content_are(
 def test_without_the_key_a_version_can_not_be_guessed() -> None:
     one, other = ObjectVersions(KEY), ObjectVersions(b"l" * 32)
     assert one.version("n", "o", b"1234") != other.version("n", "o", b"1234")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("n", "ab", b"c"), ("n", "a", b"bc")),
+        (("na", "b", b"c"), ("n", "ab", b"c")),
+        (("n", "a", b"c"), ("m", "a", b"c")),
+        (("n", "a", b"c"), ("n", "b", b"c")),
+    ],
+)
+def test_the_parts_of_an_object_do_not_run_into_one_another(
+    one: tuple[str, str, bytes], other: tuple[str, str, bytes]
+) -> None:
+    versions = ObjectVersions(KEY)
+    assert versions.version(*one) != versions.version(*other)

@@ -1,6 +1,7 @@
 """A status-sync process for tests: its directories, its sockets, and what it wrote."""
 
 import contextlib
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -113,11 +114,15 @@ class StatusSync:
     def objects(self) -> dict[str, Any]:
         """Every object below PATH/status, by kind, namespace and name."""
         found = {}
-        for path in (self.cluster / "status").rglob("*.yaml"):
-            with contextlib.suppress(FileNotFoundError):
-                manifest = yaml.safe_load(path.read_text())
-                metadata = manifest["metadata"]
-                found[f"{manifest['kind']} {metadata['namespace']}/{metadata['name']}"] = manifest
+        # Unlike rglob, os.walk passes over what is removed while it looks.
+        for directory, _, names in os.walk(self.cluster / "status"):
+            for name in names:
+                if not name.endswith(".yaml"):
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    manifest = yaml.safe_load((Path(directory) / name).read_text())
+                    metadata = manifest["metadata"]
+                    found[f"{manifest['kind']} {metadata['namespace']}/{metadata['name']}"] = manifest
         return found
 
     def wait_for(self, *names: str) -> dict[str, Any]:

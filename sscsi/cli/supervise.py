@@ -6,6 +6,7 @@ without a warning about root, which an appliance that mounts has to be.
 """
 
 import logging
+import os
 from importlib import resources
 from typing import Any
 
@@ -14,6 +15,8 @@ from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
+
+from sscsi.process.run import SUPERVISOR_PID
 
 log = logging.getLogger("sscsi.supervisord")
 
@@ -55,6 +58,7 @@ def supervise() -> None:
     Every variable that the file names must be in `os.environ` by now. Returns when the last program has ended.
     Raises SystemExit (2) for a file that supervisord does not understand.
     """
+    os.environ[SUPERVISOR_PID] = str(os.getpid())
     with resources.as_file(resources.files("sscsi") / "supervisord.conf") as path:
         first = True
         while _run_once(str(path), first=first) >= SupervisorStates.RESTARTING:

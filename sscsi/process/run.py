@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 
+SUPERVISOR_PID = "SSCSI_SUPERVISOR_PID"
 LOG_FLAGS = (
     Flag(
         name="log-format-json",
@@ -98,3 +99,6 @@ def _protect_process() -> None:
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.environ.get("SUPERVISOR_ENABLED"):
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        # The signal comes for a death from now on; `sscsi run` says who is to be alive, for one before.
+        if os.environ.get(SUPERVISOR_PID, str(os.getppid())) != str(os.getppid()):
+            raise ConfigError("supervisord ended while this program was starting", exit_code=1)

@@ -72,6 +72,7 @@ class StatusSyncRoom:
     def run(self, stop: threading.Event) -> int:
         """Serve until `stop` is set; the exit code. Raises ConfigError."""
         if not self._server.serve(stop):
+            self._leave([], stop)
             return 0
         threads = [
             threading.Thread(target=self._watch.run, args=(stop,), name="volume-watch"),

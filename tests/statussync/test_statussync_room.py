@@ -283,6 +283,30 @@ def test_a_socket_that_is_replaced_ends_the_process_with_code_1(room: StatusSync
         assert room.socket_path.exists()
 
 
+def test_a_second_one_on_the_same_sockets_waits_and_leaves_when_asked_to(
+    room: StatusSync, tmp_path: Path, programs: Preloaded
+) -> None:
+    room.start()
+    (tmp_path / "second").mkdir()
+    log = tmp_path / "second.log"
+    arguments = [f"--cluster=dir:{tmp_path}/second", f"--run-dir={room.run}"]
+    second = programs.start(MODULE, arguments, environ={}, log_file=str(log))
+    wait_until(lambda: log.exists() and "waiting for the socket" in log.read_text(), "it waits", seconds=30.0)
+    assert second.terminate() == 0
+    assert room.status().room == "statussync"
+
+
+def test_a_second_one_on_the_same_directory_ends_with_code_1(
+    room: StatusSync, tmp_path: Path, programs: Preloaded
+) -> None:
+    room.start()
+    (tmp_path / "other-run").mkdir()
+    log = tmp_path / "second.log"
+    arguments = [f"--cluster=dir:{room.cluster}", f"--run-dir={tmp_path}/other-run"]
+    assert programs.start(MODULE, arguments, environ={}, log_file=str(log)).wait() == 1
+    assert "another status-sync writes to" in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sscsi.edges.volume_reader import VolumeReader
 from sscsi.errors import TargetPathError
 from tests.statussync.making import VERSION, make_volume
+from tests.support.require import lacking
 
 LIMIT = 100
 
@@ -59,7 +60,7 @@ def test_a_volume_without_the_data_link_is_read_as_plain_files(tmp_path: Path) -
 
 def test_files_of_mode_zero_are_read(swapped: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs CAP_DAC_READ_SEARCH, as status-sync has it")
+        lacking("root", reason="reading files of mode 0 needs CAP_DAC_READ_SEARCH, as status-sync has it")
     (swapped / VERSION / "a").chmod(0)
     assert read(swapped, ["a"]) == {"a": b"one"}
 

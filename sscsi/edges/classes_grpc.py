@@ -5,6 +5,7 @@ import grpc
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.edges.class_messages import class_from_message, record_to_message
+from sscsi.edges.unix_socket import unix_target
 from sscsi.errors import ClassInvalidError, ClassNotFoundError, ClusterUnavailableError
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
@@ -21,7 +22,7 @@ class StatusSyncClasses:
     """The ClassSource port over `socket_path`. Waits, within a call's time-out, for status-sync to be there."""
 
     def __init__(self, socket_path: str) -> None:
-        self._channel = grpc.insecure_channel("unix:" + socket_path, _OPTIONS)
+        self._channel = grpc.insecure_channel(unix_target(socket_path), _OPTIONS)
         self._stub = sscsi_pb2_grpc.ClassesStub(self._channel)
 
     def get(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:

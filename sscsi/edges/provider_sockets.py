@@ -15,11 +15,14 @@ from collections.abc import Sequence
 import grpc
 
 from sscsi.edges.grpc_status import GO_NAMES
+from sscsi.edges.unix_socket import unix_target
 from sscsi.errors import ProviderCallError, ProviderNotFoundError
 from sscsi.pb import provider_pb2, provider_pb2_grpc
 from sscsi.ports import ProviderAnswer, ProviderFile, ProviderRequest
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,30}")
+# gRPC counts in 32 bits; Go, whose flag this is, in 64.
+_MAX_COUNTED_BYTES = 2**31 - 1
 # The retry policy of upstream's client (reference, 3.3), in gRPC's service config form.
 _SERVICE_CONFIG = {
     "methodConfig": [
@@ -57,9 +60,12 @@ class ProviderSockets:
         self._options = (
             # Providers may refuse any other authority, as upstream's own test provider does.
             ("grpc.default_authority", "localhost"),
-            ("grpc.max_receive_message_length", max_answer_bytes),
+            ("grpc.max_receive_message_length", min(max_answer_bytes, _MAX_COUNTED_BYTES)),
             ("grpc.max_send_message_length", -1),
             ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+            # Else gRPC gives a new channel the old one's connection while a call of that lives, and with it the old
+            # server, whose socket is no longer at the path.
+            ("grpc.use_local_subchannel_pool", 1),
             # A provider that restarts is waited for in small steps; the default grows to two minutes.
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.min_reconnect_backoff_ms", 200),
@@ -106,7 +112,7 @@ class ProviderSockets:
             if connection is None or (connection.path, connection.identity) != (path, identity):
                 stale, connection = (
                     connection,
-                    _Connection(path, identity, grpc.insecure_channel("unix:" + path, self._options)),
+                    _Connection(path, identity, grpc.insecure_channel(unix_target(path), self._options)),
                 )
                 self._connections[provider] = connection
                 if stale is not None:

@@ -31,6 +31,11 @@ _CONNECT_SECONDS = 2.0
 AddServices = Callable[[grpc.Server], object]
 
 
+def unix_target(path: str) -> str:
+    """The gRPC address of a unix socket: gRPC's core takes it for a URI and decodes %20 in it."""
+    return "unix:" + path.replace("%", "%25")
+
+
 class SocketServer:
     """One gRPC server on one unix socket.
 
@@ -127,8 +132,7 @@ class SocketServer:
         )
         self._add_services(server)
         try:
-            # gRPC's core takes the address for a URI and decodes %20 in it.
-            server.add_insecure_port("unix:" + self._temporary.replace("%", "%25"))
+            server.add_insecure_port(unix_target(self._temporary))
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {self.path!r}", exit_code=1) from error
         os.chmod(self._temporary, self._mode)

@@ -7,6 +7,7 @@ import grpc
 
 from sscsi.core.published_volume import VolumeChange
 from sscsi.edges.class_messages import volume_from_message
+from sscsi.edges.unix_socket import unix_target
 from sscsi.errors import RoomUnavailableError
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
@@ -30,8 +31,7 @@ class VolumesClient:
     def __init__(self, socket_path: str, *, watch_seconds: float = WATCH_SECONDS) -> None:
         self._socket_path = socket_path
         self._watch_seconds = watch_seconds
-        # gRPC's core takes the address for a URI and decodes %20 in it.
-        self._channel = grpc.insecure_channel("unix:" + socket_path.replace("%", "%25"), _OPTIONS)
+        self._channel = grpc.insecure_channel(unix_target(socket_path), _OPTIONS)
         self._stub = sscsi_pb2_grpc.VolumesStub(self._channel)
         self._lock = threading.Lock()
         self._call: grpc.Call | None = None

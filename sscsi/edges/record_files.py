@@ -60,8 +60,10 @@ class RecordFiles:
 
     def delete(self, target_path: str) -> None:
         name = record_name(target_path)
-        _remove(self._directories[0], name)
-        self._forget_spare(name)
+        try:
+            _remove(self._directories[0], name)
+        finally:
+            self._forget_spare(name)
 
     def _forget_spare(self, name: str) -> None:
         if name in self._spared:
@@ -130,11 +132,13 @@ def _replace(directory: str, name: str, data: bytes) -> None:
 
 
 def _remove(directory: str, name: str) -> None:
+    path = os.path.join(directory, name)
     try:
-        os.unlink(os.path.join(directory, name))
-    except FileNotFoundError:
-        return
+        os.unlink(path)
     except OSError as error:
+        # A read-only disk refuses before it looks whether there is anything to remove.
+        if not os.path.lexists(path):
+            return
         raise RecordError(
             f"cannot remove a record from {directory}: {errno.errorcode.get(error.errno or 0, '')}"
         ) from error

@@ -48,7 +48,7 @@ class Healer:
             reason = str(error)
         if reason:
             log.warning("a record is dropped", extra={**about, log_keys.REASON: reason})
-            self._store.delete(record.target_path)
+            self._volumes.remove(record.target_path)
         else:
             self._volumes.restore(record)
 

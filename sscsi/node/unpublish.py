@@ -9,7 +9,7 @@ import logging
 
 from sscsi.core import log_keys
 from sscsi.core.target_path import clean_target_path, kubelet_volume
-from sscsi.errors import InvalidRequestError, MountError, RecordError, SscsiError, TargetPathError
+from sscsi.errors import InvalidRequestError, MountError, SscsiError, TargetPathError
 from sscsi.node.volumes import Volumes
 from sscsi.pb import csi_pb2
 from sscsi.ports import FileTrees, Mounter
@@ -40,7 +40,7 @@ class Unpublisher:
                 mounts = self._unmount_all(path)
                 self._remove_directory(path)
                 self._volumes.remove(path)
-            except (MountError, TargetPathError, RecordError) as error:
+            except (MountError, TargetPathError) as error:
                 raise TargetPathError(
                     f"failed to clean and unmount target path {path}, err: {error}"
                 ) from error

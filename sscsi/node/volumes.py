@@ -115,8 +115,16 @@ class Volumes:
             self._tell(record.target_path, record)
 
     def remove(self, target_path: str) -> None:
-        """Forget a volume. Raises RecordError, after which nothing is forgotten."""
-        self._store.delete(target_path)
+        """Forget a volume. A record that can't be removed (a disk turned read-only) is left: it counts for nothing
+        once the volume is gone, and a pod must not hang in Terminating for it.
+        """
+        try:
+            self._store.delete(target_path)
+        except RecordError as error:
+            log.error(
+                "the record of a volume that is gone remains; a restart drops it",
+                extra={log_keys.TARGET_PATH: target_path, log_keys.ERROR: str(error)},
+            )
         with self._lock:
             if self._records.pop(target_path, None) is not None:
                 self._tell(target_path, None)

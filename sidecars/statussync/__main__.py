@@ -1,5 +1,6 @@
 """The program `sscsi-statussync`: its real parts, wired."""
 
+import os
 import sys
 import threading
 
@@ -10,9 +11,13 @@ from sscsi.edges.volume_reader import VolumeReader
 from sscsi.edges.volumes_grpc import VolumesClient
 from sscsi.process import run
 
+# Pods wait for the node room and not for this one: where the processor is short, it goes second.
+_NICENESS = 5
+
 
 def serve(config: Config, stop: threading.Event) -> int:
     """Run the room on a directory; the exit code."""
+    os.nice(_NICENESS)
     cluster = DirectoryCluster(config.cluster_directory)
     try:
         room = StatusSyncRoom(

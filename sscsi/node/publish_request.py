@@ -15,6 +15,7 @@ POD_NAMESPACE_KEY = "csi.storage.k8s.io/pod.namespace"
 POD_UID_KEY = "csi.storage.k8s.io/pod.uid"
 SERVICE_ACCOUNT_KEY = "csi.storage.k8s.io/serviceAccount.name"
 _MAX_GID = 2**32 - 2
+_MAX_GID_DIGITS = 40
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ def parse_publish(request: csi_pb2.NodePublishVolumeRequest) -> PublishRequest:
 def _gid(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal()) or int(text) > _MAX_GID:
+    # The length first: Python turns no text of thousands of digits into a number.
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_GID_DIGITS) or int(text) > _MAX_GID:
         raise InvalidRequestError(f"volume_mount_group {text[:40]!r} in request is not a decimal group id")
     return int(text)

@@ -8,6 +8,7 @@ from tests.fakes import fake_provider, fake_status_sync
 from tests.fakes.fake_provider import FakeProvider
 from tests.fakes.fake_status_sync import FakeStatusSync
 from tests.support.node_place import NodePlace, node_place
+from tests.support.node_room import NodeInProcess, room_in_process
 
 
 @pytest.fixture
@@ -30,3 +31,19 @@ def provider(place: NodePlace) -> Iterator[FakeProvider]:
     """The provider `fake`, which answers with one file."""
     with fake_provider.serving(FakeProvider(), place.provider_socket()) as provider:
         yield provider
+
+
+@pytest.fixture
+def node(place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider) -> Iterator[NodeInProcess]:
+    """A node room with upstream's defaults: rotation is off."""
+    with room_in_process(place) as node:
+        yield node
+
+
+@pytest.fixture
+def rotating(
+    place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+) -> Iterator[NodeInProcess]:
+    """A node room that fetches again at every republish."""
+    with room_in_process(place, "--enable-secret-rotation", "--rotation-poll-interval=0") as node:
+        yield node

@@ -178,7 +178,7 @@ def _call_error(provider: str, path: str, timeout_seconds: float, error: grpc.Rp
     code, details = error.code(), error.details() or ""
     text = f"rpc error: code = {GO_NAMES[code]} desc = {details}"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        text += f" (provider {provider!r} did not answer within {timeout_seconds:.0f} s at {path})"
+        text += f" (provider {provider!r} did not answer within {timeout_seconds:.3g} s at {path})"
     elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         text += f" (the answer of provider {provider!r} is larger than --max-call-recv-msg-size)"
     return ProviderCallError(text, code=code.value[0])

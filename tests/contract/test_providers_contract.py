@@ -288,7 +288,7 @@ class TestSockets:
             sockets.mount("fake", REQUEST, timeout_seconds=0.3)
         assert 0.25 < time.monotonic() - begun < 5
         assert refusal.value.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-        assert f"(provider 'fake' did not answer within 0 s at {place.provider_socket()})" in str(
+        assert f"(provider 'fake' did not answer within 0.3 s at {place.provider_socket()})" in str(
             refusal.value
         )
 

@@ -1,6 +1,7 @@
 """Status-sync for tests of the node room: a real gRPC server with classes in a dictionary."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 
@@ -37,13 +38,18 @@ def make_class(
 
 
 class FakeStatusSync(sscsi_pb2_grpc.ClassesServicer):
-    """Answers from `classes`; `error` goes before. `ensured` keeps the volumes whose Secrets were asked for."""
+    """Answers from `classes`; `error` goes before. `ensured` keeps the volumes whose Secrets were asked for, which
+    `ensure_hold` makes wait until it is set (it is set at first) and `ensure_error` makes fail.
+    """
 
     def __init__(self) -> None:
         self.classes: dict[tuple[str, str], SecretProviderClass] = {}
         self.error: tuple[grpc.StatusCode, str] | None = None
         self.calls = 0
         self.ensured: list[sscsi_pb2.Volume] = []
+        self.ensure_hold = threading.Event()
+        self.ensure_hold.set()
+        self.ensure_error: tuple[grpc.StatusCode, str] | None = None
 
     def add(self, *classes: SecretProviderClass) -> None:
         self.classes.update({(each.namespace, each.name): each for each in classes})
@@ -63,6 +69,9 @@ class FakeStatusSync(sscsi_pb2_grpc.ClassesServicer):
         self, request: sscsi_pb2.EnsureSecretsRequest, context: grpc.ServicerContext
     ) -> sscsi_pb2.EnsureSecretsResponse:
         self.ensured.append(request.volume)
+        self.ensure_hold.wait(120)
+        if self.ensure_error is not None:
+            context.abort(*self.ensure_error)
         return sscsi_pb2.EnsureSecretsResponse()
 
 
@@ -76,4 +85,5 @@ def serving(status_sync: FakeStatusSync, socket_path: str) -> Iterator[FakeStatu
     try:
         yield status_sync
     finally:
+        status_sync.ensure_hold.set()
         server.stop(0).wait()

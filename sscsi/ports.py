@@ -157,15 +157,6 @@ class RecordStore(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderFile:
-    """One file of a provider's answer. `repr` shows no content."""
-
-    path: str
-    mode: int
-    contents: bytes = dataclasses.field(repr=False)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderRequest:
     """A `v1alpha1.CSIDriverProvider/Mount` request. `repr` shows neither attributes nor secrets."""
 
@@ -182,7 +173,7 @@ class ProviderAnswer:
 
     object_versions: tuple[tuple[str, str], ...]
     error_code: str
-    files: Sequence[ProviderFile]
+    files: tuple[PlannedFile, ...]
 
 
 class Providers(Protocol):

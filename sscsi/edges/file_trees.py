@@ -33,9 +33,10 @@ _MAX_LISTED_FILES = 8192
 class LinuxVolumeTree:
     """The VolumeTree port. Owns the root's descriptor, and that of the version being written."""
 
-    def __init__(self, path: str, root: int) -> None:
+    def __init__(self, path: str, root: int, umask: int) -> None:
         self._path = path
         self._root = root
+        self._umask = umask
         self._version = -1
         self._version_name = ""
 
@@ -131,12 +132,13 @@ class LinuxVolumeTree:
         # One of these a file: plain code here, as context managers would be a third of the time.
         try:
             self._open_version(version)
-            descriptor = os.open(file.path, _CREATE, 0o600, dir_fd=self._version)
+            descriptor = os.open(file.path, _CREATE, file.mode & ~self._umask, dir_fd=self._version)
             try:
-                left = memoryview(file.contents)
-                while left:
-                    left = left[os.write(descriptor, left) :]
-                os.fchmod(descriptor, file.mode)
+                written = os.write(descriptor, file.contents)
+                while written < len(file.contents):
+                    written += os.write(descriptor, file.contents[written:])
+                if file.mode & self._umask:
+                    os.fchmod(descriptor, file.mode)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -191,11 +193,15 @@ class LinuxVolumeTree:
 
 
 class LinuxFileTrees:
-    """The FileTrees port."""
+    """The FileTrees port. Reads the process's umask once: nothing in the appliance changes it later."""
+
+    def __init__(self) -> None:
+        self._umask = os.umask(0o022)
+        os.umask(self._umask)
 
     def open(self, path: str) -> LinuxVolumeTree:
         try:
-            return LinuxVolumeTree(path, os.open(path, _DIRECTORY))
+            return LinuxVolumeTree(path, os.open(path, _DIRECTORY), self._umask)
         except OSError as error:
             raise TargetPathError(f"cannot open target path {path}: {_errno_name(error)}") from error
 

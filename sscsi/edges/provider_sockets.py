@@ -14,11 +14,12 @@ from collections.abc import Sequence
 
 import grpc
 
+from sscsi.core.file_plan import PlannedFile
 from sscsi.edges.grpc_status import GO_NAMES
 from sscsi.edges.unix_socket import unix_target
 from sscsi.errors import ProviderCallError, ProviderNotFoundError
 from sscsi.pb import provider_pb2, provider_pb2_grpc
-from sscsi.ports import ProviderAnswer, ProviderFile, ProviderRequest
+from sscsi.ports import ProviderAnswer, ProviderRequest
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,30}")
 # gRPC counts in 32 bits; Go, whose flag this is, in 64.
@@ -92,9 +93,7 @@ class ProviderSockets:
         return ProviderAnswer(
             object_versions=tuple((version.id, version.version) for version in answer.object_version),
             error_code=answer.error.code if answer.HasField("error") else "",
-            files=[
-                ProviderFile(path=file.path, mode=file.mode, contents=file.contents) for file in answer.files
-            ],
+            files=tuple(PlannedFile(file.path, file.mode, file.contents) for file in answer.files),
         )
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class ProviderFetch:
         current: Versions,
         deadline: Deadline,
     ) -> Fetched:
-        contents: list[bytes] = []
+        files: tuple[PlannedFile, ...] = ()
         try:
             with self._waiting():
                 answer = self._providers.mount(
@@ -83,27 +83,26 @@ class ProviderFetch:
                     ),
                     timeout_seconds=deadline.for_others(self._timeout_seconds),
                 )
-            contents += (file.contents for file in answer.files)
+            files = answer.files
             return self._judge(answer)
         except ProviderCallError as error:
-            raise ProviderCallError(_words(request, error, contents), code=error.code) from error
+            raise ProviderCallError(_words(request, error, files), code=error.code) from error
         except (ProviderNotFoundError, ProviderAnswerError, ContentTooLargeError) as error:
-            raise type(error)(_words(request, error, contents)) from error
+            raise type(error)(_words(request, error, files)) from error
 
     def _judge(self, answer: ProviderAnswer) -> Fetched:
         if answer.error_code:
             raise ProviderAnswerError(f"mount request failed with provider error code {answer.error_code}")
         if not answer.object_versions:
             raise ProviderAnswerError("missing object versions")
-        files = tuple(
-            PlannedFile(path=file.path, mode=file.mode, contents=file.contents) for file in answer.files
+        check_files(answer.files, limit_bytes=self._content_limit_bytes)
+        return Fetched(
+            files=answer.files, object_versions=tuple(sorted(dict(answer.object_versions).items()))
         )
-        check_files(files, limit_bytes=self._content_limit_bytes)
-        return Fetched(files=files, object_versions=tuple(sorted(dict(answer.object_versions).items())))
 
 
-def _words(request: PublishRequest, error: Exception, contents: Iterable[bytes]) -> str:
+def _words(request: PublishRequest, error: Exception, files: Iterable[PlannedFile]) -> str:
     sensitive = request.sensitive()
-    for content in contents:
-        sensitive += sensitive_lines(content)
+    for file in files:
+        sensitive += sensitive_lines(file.contents)
     return f"failed to mount secrets store objects for pod {request.pod}, err: {clean_message(str(error), sensitive)}"

@@ -11,11 +11,12 @@ from typing import Protocol
 import grpc
 import pytest
 
+from sscsi.core.file_plan import PlannedFile
 from sscsi.edges.grpc_status import GO_NAMES
 from sscsi.edges.provider_sockets import ProviderSockets
 from sscsi.errors import ProviderCallError, ProviderNotFoundError
 from sscsi.pb import provider_pb2
-from sscsi.ports import ProviderAnswer, ProviderFile, ProviderRequest, Providers
+from sscsi.ports import ProviderAnswer, ProviderRequest, Providers
 from tests.fakes.fake_provider import FakeProvider, files_answer, serving
 from tests.fakes.fake_providers import FakeProviders
 from tests.support.node_place import NodePlace, node_place
@@ -31,7 +32,7 @@ REQUEST = ProviderRequest(
 ANSWER = ProviderAnswer(
     object_versions=(("a", "1"), ("a", "2")),
     error_code="",
-    files=[ProviderFile(path="../as it came", mode=-1, contents=b"\0\xff")],
+    files=(PlannedFile(path="../as it came", mode=-1, contents=b"\0\xff"),),
 )
 
 
@@ -120,8 +121,8 @@ class TestEveryProviders:
         "answer",
         [
             ANSWER,
-            ProviderAnswer(object_versions=(), error_code="", files=[]),
-            ProviderAnswer(object_versions=(), error_code="SecretNotFound", files=[]),
+            ProviderAnswer(object_versions=(), error_code="", files=()),
+            ProviderAnswer(object_versions=(), error_code="SecretNotFound", files=()),
         ],
         ids=["whole", "empty", "error"],
     )

@@ -18,6 +18,9 @@ MASK = "***"
 # Text that every JSON writer writes as it is.
 _PLAIN = re.compile(r"[A-Za-z0-9 ./:;=,_+-]*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]+")
+_ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
+# A longer value is in no URL; its lines are values of their own.
+_MAX_QUOTED = 4096
 # Control characters and line separators, one space for each, so that what had one keeps its length.
 _SPACES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029], " ")
 
@@ -25,11 +28,12 @@ _SPACES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029], " ")
 def clean_message(text: str, sensitive: Iterable[str]) -> str:
     """`text` with every sensitive value masked, control characters made spaces, cut at 1 KiB of UTF-8.
 
-    A value is found as it is, as JSON writes it inside a string, and in base64; also where its control
-    characters, or those of the text, were made spaces. Masked before anything is cut, so that no half remains.
+    A value is found as it is, as JSON writes it inside a string, in base64, and as a URL or a form has it; also
+    where its control characters, or those of the text, were made spaces. Masked before anything is cut, so that
+    no half remains.
     """
     values = [value for value in sensitive if len(value.encode(errors="replace")) >= MIN_SENSITIVE_BYTES]
-    masked = _mask(text, values)
+    masked = _mask_quoted(_mask(text, values), values)
     text = masked.translate(_SPACES)
     again = [
         value for value in values if len(value) <= len(text) and (text != masked or not value.isprintable())
@@ -79,3 +83,21 @@ def _mask(text: str, values: Sequence[str]) -> str:
     for needle in sorted(needles, key=len, reverse=True):
         text = text.replace(needle, MASK)
     return text
+
+
+def _mask_quoted(text: str, values: Sequence[str]) -> str:
+    """`text` with every value masked that stands there in percent-encoding (RFC 3986), as in a URL or a form."""
+    if "%" not in text and "+" not in text:
+        return text
+    for value in sorted({value for value in values if len(value) <= _MAX_QUOTED}, key=len, reverse=True):
+        # Letters and digits are never encoded: what has not even these is not the value.
+        if max(_ALPHANUMERIC.findall(value), key=len, default="") in text:
+            text = re.sub("".join(map(_quoted, value)), MASK, text)
+    return text
+
+
+def _quoted(character: str) -> str:
+    """A pattern for a character: as it is, or as the bytes of its UTF-8; which ones are encoded depends on the writer."""
+    encoded = "".join(f"%{byte:02x}" for byte in character.encode(errors="replace"))
+    space = r"|\+" if character == " " else ""
+    return f"(?:{re.escape(character)}|(?i:{encoded}){space})"

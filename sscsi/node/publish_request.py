@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from sscsi.core.provider_request import TOKENS_KEY, find_tokens
-from sscsi.core.redaction import token_values
+from sscsi.core.redaction import sensitive_lines, token_values
 from sscsi.core.target_path import clean_target_path
 from sscsi.errors import InvalidRequestError
 from sscsi.pb import csi_pb2
@@ -40,8 +40,8 @@ class PublishRequest:
         return f"{self.pod_namespace}/{self.pod_name}"
 
     def sensitive(self) -> list[str]:
-        """Every value that may stand in no text: secrets and tokens."""
-        values = list(self.secrets.values())
+        """Every value that may stand in no text: secrets, each of their lines, and tokens."""
+        values = [line for value in self.secrets.values() for line in sensitive_lines(value.encode())]
         for tokens in (self.secrets.get(TOKENS_KEY, ""), self.volume_context.get(TOKENS_KEY, "")):
             values += token_values(tokens) if tokens else []
         return values

@@ -1,5 +1,7 @@
 import base64
 import json
+import re
+import urllib.parse
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +24,9 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "JSON": lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
     "JSON, Go": lambda value: go_string(value)[1:-1],
     "base64": lambda value: base64.b64encode(value.encode()).decode(),
+    "URL": lambda value: urllib.parse.quote(value, safe=""),
+    "URL, lower case": lambda value: re.sub("%..", lambda match: match[0].lower(), urllib.parse.quote(value)),
+    "form": urllib.parse.quote_plus,
 }
 # Without the mask's own character: a value of asterisks can't be told from masks.
 VALUES = st.text(min_size=1, max_size=30).map(lambda value: value.replace("*", "x"))

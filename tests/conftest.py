@@ -4,6 +4,7 @@ The namespace is entered while this file is imported, which pytest does before i
 threads, and a process with threads can't enter a user namespace.
 """
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,9 @@ from tests.support import leftovers
 from tests.support.own_mounts import own_mounts
 from tests.support.require import lacking, required
 
+# pytest names its directory in /tmp by the user; without these it asks the uid, which is root's in a user namespace.
+if not os.environ.keys() & {"LOGNAME", "USER"}:
+    os.environ["LOGNAME"] = f"uid-{os.getuid()}"
 own_mounts()
 leftovers.adopt_orphans()
 

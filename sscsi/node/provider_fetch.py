@@ -86,9 +86,9 @@ class ProviderFetch:
             files = answer.files
             return self._judge(answer)
         except ProviderCallError as error:
-            raise ProviderCallError(_words(request, error, files), code=error.code) from error
+            raise ProviderCallError(failure_text(request, error, files), code=error.code) from error
         except (ProviderNotFoundError, ProviderAnswerError, ContentTooLargeError) as error:
-            raise type(error)(_words(request, error, files)) from error
+            raise type(error)(failure_text(request, error, files)) from error
 
     def _judge(self, answer: ProviderAnswer) -> Fetched:
         if answer.error_code:
@@ -101,7 +101,8 @@ class ProviderFetch:
         )
 
 
-def _words(request: PublishRequest, error: Exception, files: Iterable[PlannedFile]) -> str:
+def failure_text(request: PublishRequest, error: Exception, files: Iterable[PlannedFile]) -> str:
+    """Upstream's words for a failed delivery; `files`, whose paths the error may name, and secrets are masked in it."""
     sensitive = request.sensitive()
     for file in files:
         sensitive += sensitive_lines(file.contents)

@@ -29,7 +29,7 @@ from sscsi.node.class_cache import ClassCache
 from sscsi.node.content import Content, accept_written_by_provider, look_content, write_files
 from sscsi.node.deadline import Deadline
 from sscsi.node.new_record import boottime, record_adoption, record_delivery
-from sscsi.node.provider_fetch import Fetched, ProviderFetch, Versions
+from sscsi.node.provider_fetch import Fetched, ProviderFetch, Versions, failure_text
 from sscsi.node.publish_request import PublishRequest
 from sscsi.node.stages import Stages
 from sscsi.node.volume_mounts import VolumeMounts
@@ -261,9 +261,7 @@ def _write(
             return write_files(tree, fetched.files, request.gid)
         return accept_written_by_provider(tree, provider_class.provider)
     except SscsiError as error:
-        raise type(error)(
-            f"failed to mount secrets store objects for pod {request.pod}, err: {error}"
-        ) from error
+        raise type(error)(failure_text(request, error, fetched.files)) from error
 
 
 def _known_versions(record: VolumeRecord, provider_class: SecretProviderClass) -> Versions:

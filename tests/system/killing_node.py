@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, Self, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from sscsi.edges import linux_mounts
 from sscsi.edges.file_trees import LinuxFileTrees
@@ -28,6 +28,7 @@ from sscsi.node.config import NodeConfig, parse
 from sscsi.node.room import NodeRoom
 from sscsi.ports import FileTrees, Mounter, RecordStore, VolumeTree
 from sscsi.process.run import room
+from tests.support.wrapped_ports import Wrapped, WrappedTrees
 
 VARIABLE = "SSCSI_TEST_TRAP"
 T = TypeVar("T")
@@ -70,6 +71,10 @@ class Counter:
         self._journal = os.open(trap.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._write = os.write
 
+    def around(self, port: type, name: str, do: Callable[[], Any]) -> Any:
+        """A method of a port: an effect unless it is known to change nothing."""
+        return do() if name in READ_ONLY[port] else self.effect(f"{port.__name__}.{name}", do)
+
     def effect(self, name: str, do: Callable[[], T]) -> T:
         """Do it, unless the process ends here."""
         if not self._is_next(name):
@@ -104,37 +109,6 @@ class Counter:
 def _die() -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("a process outlives SIGKILL")
-
-
-class Wrapped:
-    """`inner`, a port's adapter, with every method an effect that READ_ONLY does not list."""
-
-    def __init__(self, inner: Any, port: type, counter: Counter) -> None:
-        self._inner = inner
-        self._port = port
-        self._counter = counter
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._inner, name)
-        if not callable(value) or name in READ_ONLY[self._port]:
-            return value
-        return lambda *args, **kwargs: self._counter.effect(
-            f"{self._port.__name__}.{name}", lambda: value(*args, **kwargs)
-        )
-
-    def __enter__(self) -> Self:
-        self._inner.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._inner.__exit__(*exception)
-
-
-class WrappedTrees(Wrapped):
-    """File trees, whose volumes are wrapped as well."""
-
-    def open(self, path: str) -> Wrapped:
-        return Wrapped(self._inner.open(path), VolumeTree, self._counter)
 
 
 class WrappedLibc:
@@ -185,9 +159,9 @@ def serve(config: NodeConfig, stop: threading.Event) -> int:
     trees: Any = LinuxFileTrees()
     store: Any = RecordFiles(config.state_directory, os.path.join(config.run_directory, "records"))
     if trap.level == "ports":
-        mounter = Wrapped(mounter, Mounter, counter)
-        trees = WrappedTrees(trees, FileTrees, counter)
-        store = Wrapped(store, RecordStore, counter)
+        mounter = Wrapped(mounter, Mounter, counter.around)
+        trees = WrappedTrees(trees, counter.around)
+        store = Wrapped(store, RecordStore, counter.around)
     node = NodeRoom(
         config,
         mounter=cast(Mounter, mounter),

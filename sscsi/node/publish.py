@@ -124,7 +124,11 @@ class Publisher:
     def _is_due(self, record: VolumeRecord) -> bool:
         if not self._settings.rotation:
             return False
-        return boottime() >= record.success_boottime + self._settings.rotation_interval_seconds
+        # Nobody knows when an adopted volume was fetched. Its zero is no time to count from: the machine may be up
+        # for less than the interval.
+        return (
+            record.adopted or boottime() >= record.success_boottime + self._settings.rotation_interval_seconds
+        )
 
     def _adopt(self, request: PublishRequest, found: Found) -> VolumeRecord:
         """Take over a volume that is whole and has no record: upstream's, or our state was lost."""

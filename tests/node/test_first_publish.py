@@ -11,7 +11,6 @@ from concurrent import futures
 import grpc
 import pytest
 
-from sscsi.core.volume_record import VolumeRecord, decode
 from sscsi.pb import provider_pb2
 from tests.fakes import fake_status_sync
 from tests.fakes.fake_provider import FakeProvider, files_answer
@@ -31,15 +30,6 @@ FILES = (
 )
 TOKENS = '{"vault":{"token":"eyJ.canary.token","expirationTimestamp":"2026-11-24T00:00:00Z"}}'
 TOKENS_KEY = "csi.storage.k8s.io/serviceAccount.tokens"
-
-
-def read_record(place: NodePlace) -> VolumeRecord:
-    """The only record that there is."""
-    (name,) = place.records()
-    with open(f"{place.state_directory}/{name}", "rb") as file:
-        record = decode(file.read())
-    assert record is not None
-    return record
 
 
 class TestContent:
@@ -91,7 +81,7 @@ class TestContent:
             provider.answer = files_answer(*((f"{i}/f", 0o644, contents) for i in range(4096)))
             rotating.publish(target_path)
             assert len(pod_view(target_path)) == 4096
-        assert read_record(rotating.place).last_error == ""
+        assert rotating.place.record().last_error == ""
 
     def test_the_volume_of_a_pod_in_an_existing_empty_directory_is_published_too(
         self, node: NodeInProcess
@@ -227,7 +217,7 @@ class TestTheRecord:
         secrets = {"clientsecret": "canary-secret"}
         before = time.time()
         node.publish(publish_request(target_path, secrets=secrets, attributes={TOKENS_KEY: TOKENS}))
-        record = read_record(node.place)
+        record = node.place.record()
         assert record.target_path == target_path
         assert record.device == os.stat(target_path).st_dev
         assert record.data_directory == os.readlink(f"{target_path}/..data")
@@ -254,7 +244,7 @@ class TestTheRecord:
         answer.object_version.add(id="a", version="2")
         provider.answer = answer
         node.publish(node.place.target_path())
-        assert read_record(node.place).object_versions == (("a", "2"),)
+        assert node.place.record().object_versions == (("a", "2"),)
 
     def test_it_is_there_before_the_answer_and_after_the_content(
         self, node: NodeInProcess, provider: FakeProvider
@@ -267,7 +257,7 @@ class TestTheRecord:
             assert node.place.records() == []
             provider.hold.set()
             publishing.result(10)
-        assert read_record(node.place).target_path == target_path
+        assert node.place.record().target_path == target_path
 
 
 class TestProven:

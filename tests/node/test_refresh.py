@@ -8,7 +8,6 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from sscsi.core.volume_record import VolumeRecord, decode
 from sscsi.pb import provider_pb2
 from tests.fakes.fake_provider import FakeProvider, files_answer
 from tests.fakes.fake_status_sync import FakeStatusSync, make_class
@@ -22,14 +21,6 @@ pytestmark = pytest.mark.root
 
 ROTATION = "--enable-secret-rotation"
 AT_ONCE = "--rotation-poll-interval=0"
-
-
-def read_record(place: NodePlace) -> VolumeRecord:
-    (name,) = place.records()
-    with open(f"{place.state_directory}/{name}", "rb") as file:
-        record = decode(file.read())
-    assert record is not None
-    return record
 
 
 def snapshot(target_path: str) -> dict[str, tuple[int, int, int]]:
@@ -146,7 +137,7 @@ class TestWhat:
         assert data != before
         tops = {path.split("/")[0] for path, _, _ in files}
         assert set(os.listdir(target_path)) == {"..data", data, *tops}
-        record = read_record(rotating.place)
+        record = rotating.place.record()
         assert (record.data_directory, dict(record.object_versions)[files[0][0]]) == (data, "v2")
 
     def test_an_open_file_stays_readable_over_a_swap(
@@ -169,7 +160,7 @@ class TestWhat:
         provider.answer = files_answer(("secret", 0o644, b"first content"), version="v2")
         rotating.publish(target_path)
         assert snapshot(target_path) == before
-        assert read_record(rotating.place).object_versions == (("secret", "v2"),)
+        assert rotating.place.record().object_versions == (("secret", "v2"),)
 
     def test_a_changed_class_is_fetched_with_its_new_parameters(
         self, rotating: NodeInProcess, provider: FakeProvider, status_sync: FakeStatusSync
@@ -184,7 +175,7 @@ class TestWhat:
             return provider.attributes()["objects"] == "others"
 
         wait_until(fetched_anew, "the new class is used")
-        assert read_record(rotating.place).class_generation == 2
+        assert rotating.place.record().class_generation == 2
 
     def test_a_group_that_was_not_asked_for_at_first_is_given_later(
         self, rotating: NodeInProcess, provider: FakeProvider
@@ -243,11 +234,11 @@ class TestFailure:
     ) -> None:
         target_path = rotating.place.target_path()
         rotating.publish(target_path)
-        before, record = snapshot(target_path), read_record(rotating.place)
+        before, record = snapshot(target_path), rotating.place.record()
         fail(rotating, provider, status_sync)
         rotating.publish(target_path)
         assert snapshot(target_path) == before
-        after = read_record(rotating.place)
+        after = rotating.place.record()
         assert after.last_error.startswith(
             "failed to mount secrets store objects for pod default/web-0, err: "
         )
@@ -273,7 +264,7 @@ class TestFailure:
         rotating.publish(target_path)
         provider.error = None
         rotating.publish(target_path)
-        assert read_record(rotating.place).last_error == ""
+        assert rotating.place.record().last_error == ""
 
     def test_a_class_that_was_deleted_keeps_the_content_too(
         self, rotating: NodeInProcess, provider: FakeProvider, status_sync: FakeStatusSync
@@ -284,10 +275,10 @@ class TestFailure:
 
         def failed() -> bool:
             rotating.publish(target_path)
-            return read_record(rotating.place).last_error != ""
+            return rotating.place.record().last_error != ""
 
         wait_until(failed, "the class is found missing")
-        assert read_record(rotating.place).last_error == (
+        assert rotating.place.record().last_error == (
             "failed to get secretproviderclass default/app, error: "
             'SecretProviderClass.secrets-store.csi.x-k8s.io "app" not found'
         )
@@ -370,7 +361,7 @@ class TestCurrentVersions:
         rotating.publish(target_path)
         assert sent_versions(provider) == [[], [("secret", "v1")], []]
         assert pod_view(target_path) == {"secret": (0o644, b"second")}
-        assert read_record(rotating.place).last_error == ""
+        assert rotating.place.record().last_error == ""
 
     def test_an_answer_that_is_wrong_with_them_is_asked_for_once_more_without(
         self, rotating: NodeInProcess, provider: FakeProvider
@@ -380,7 +371,7 @@ class TestCurrentVersions:
         provider.answer = provider_pb2.MountResponse()
         rotating.publish(target_path)
         assert sent_versions(provider) == [[], [("secret", "v1")], []]
-        assert read_record(rotating.place).last_error.endswith("missing object versions")
+        assert rotating.place.record().last_error.endswith("missing object versions")
 
     def test_a_first_call_that_fails_is_not_made_again(
         self, rotating: NodeInProcess, provider: FakeProvider

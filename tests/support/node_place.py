@@ -5,10 +5,12 @@ import ctypes
 import dataclasses
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 
 from sscsi.core import mount_info
+from sscsi.core.volume_record import VolumeRecord, decode
 
 _MNT_DETACH = 2
 
@@ -68,6 +70,15 @@ class NodePlace:
             *extra,
         ]
 
+    def accepts(self) -> bool:
+        """Whether somebody listens at the CSI socket; a node room that was killed leaves the file behind."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(self.endpoint)
+            except OSError:
+                return False
+        return True
+
     def mounts(self, path: str | None = None) -> list[mount_info.MountEntry]:
         """The mounts on the base and below it, or those stacked on `path`, lowest first."""
         with open("/proc/self/mountinfo", "rb") as file:
@@ -81,6 +92,14 @@ class NodePlace:
         with contextlib.suppress(FileNotFoundError):
             return sorted(os.listdir(self.state_directory))
         return []
+
+    def record(self) -> VolumeRecord:
+        """The only record that there is."""
+        (name,) = self.records()
+        with open(f"{self.state_directory}/{name}", "rb") as file:
+            record = decode(file.read())
+        assert record is not None, f"{name} is no whole record"
+        return record
 
 
 @contextlib.contextmanager

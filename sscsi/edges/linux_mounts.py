@@ -96,9 +96,10 @@ class LinuxMounter:
     def remove_directory(self, path: str) -> None:
         try:
             os.rmdir(path)
-        except FileNotFoundError:
-            return
         except OSError as error:
+            # Gone, or below something that is no directory.
+            if not os.path.lexists(path):
+                return
             raise TargetPathError(f"cannot remove directory {path}: {_name(error.errno)}") from error
 
     def mount_tmpfs(self, path: str, *, size_bytes: int, max_inodes: int, gid: int | None) -> None:

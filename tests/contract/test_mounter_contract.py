@@ -100,6 +100,10 @@ class TestDirectories:
         disk.mounter.remove_directory(f"{disk.base}/a")
         assert disk.names(disk.base) == []
 
+    def test_below_a_file_no_directory_is_there_to_be_removed(self, disk: Disk) -> None:
+        disk.put_file(f"{disk.base}/file", b"")
+        disk.mounter.remove_directory(f"{disk.base}/file/x")
+
     @pytest.mark.parametrize(
         ("kind", "error"), [("full", "ENOTEMPTY"), ("file", "ENOTDIR"), ("mount", "EBUSY")]
     )

@@ -4,12 +4,13 @@ import contextlib
 
 import grpc
 
-from sscsi.core.target_path import clean_target_path
+from sscsi.core.target_path import clean_target_path, kubelet_volume
 from sscsi.errors import InvalidRequestError, UnsupportedError, VolumeNotFoundError
 from sscsi.node.deadline import Deadline
 from sscsi.node.publish import Publisher
 from sscsi.node.publish_request import parse_publish
 from sscsi.node.unpublish import Unpublisher
+from sscsi.node.volumes import Volumes
 from sscsi.pb import csi_pb2, csi_pb2_grpc
 from sscsi.ports import FileTrees, Mounter
 
@@ -33,12 +34,14 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         unpublisher: Unpublisher,
         mounter: Mounter,
         trees: FileTrees,
+        volumes: Volumes,
     ) -> None:
         self._node_id = node_id
         self._publisher = publisher
         self._unpublisher = unpublisher
         self._mounter = mounter
         self._trees = trees
+        self._volumes = volumes
 
     def NodePublishVolume(
         self, request: csi_pb2.NodePublishVolumeRequest, context: grpc.ServicerContext
@@ -92,7 +95,9 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         """The path when a volume is there; CSI wants NOT_FOUND for any other, even one that can't be a path."""
         with contextlib.suppress(InvalidRequestError):
             clean = clean_target_path(path)
-            if self._mounter.look(clean).is_tmpfs:
+            # One of kubelet's shape may be without a record yet: upstream's, or of before a loss of the records.
+            is_ours = self._volumes.get(clean) is not None or kubelet_volume(clean) is not None
+            if is_ours and self._mounter.look(clean).is_tmpfs:
                 return clean
         raise VolumeNotFoundError(f"volume path {path[:200]!r} is no volume of this driver")
 

@@ -104,6 +104,7 @@ class NodeRoom:
             unpublisher=Unpublisher(mounter=mounter, trees=trees, volumes=self._volumes),
             mounter=mounter,
             trees=trees,
+            volumes=self._volumes,
         )
         self._volumes_service = VolumesService(self._volumes, self._pool.blocked)
         self._room_service = RoomService(self._volumes)

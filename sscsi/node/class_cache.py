@@ -17,6 +17,8 @@ _MAX_CLASSES = 1000
 # After a failed call, classes that are known are used without asking again for this long: a hanging
 # status-sync must not delay every publish by its time-out.
 _AWAY_SECONDS = 2.0
+# How long news of a class that is known may take: status-sync being away must delay no mount that can do without.
+_NEWS_SECONDS = 1.0
 
 
 class _Entry:
@@ -60,6 +62,8 @@ class ClassCache:
             entry.lock.release()
 
     def _ask(self, entry: _Entry, namespace: str, name: str, timeout_seconds: float) -> SecretProviderClass:
+        if entry.known is not None:
+            timeout_seconds = min(timeout_seconds, _NEWS_SECONDS)
         try:
             entry.known = self._source.get(namespace, name, timeout_seconds=timeout_seconds)
         except ClusterUnavailableError:

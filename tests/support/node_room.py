@@ -117,7 +117,7 @@ class NodeClient:
 
         def serves() -> bool:
             assert alive(), "the node room ended before it served"
-            return os.path.exists(self.place.endpoint)
+            return self.place.accepts()
 
         wait_until(serves, "the node room serves its endpoint", seconds=seconds)
 

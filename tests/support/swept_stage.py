@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 
 from sscsi.pb import provider_pb2
@@ -69,16 +68,8 @@ class Stage:
 
     def wait_serving(self, program: Program) -> bool:
         """Until kubelet is served: True; or until the node room has ended: False."""
-        wait_until(lambda: self._accepts() or not program.is_alive(), "the node room serves or has ended")
+        wait_until(lambda: self.place.accepts() or not program.is_alive(), "the node room serves or has ended")
         return program.is_alive()
-
-    def _accepts(self) -> bool:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(self.place.endpoint)
-            except OSError:
-                return False
-        return True
 
     def clear(self) -> None:
         """Forget what an operation leaves that kubelet's calls do not take away."""

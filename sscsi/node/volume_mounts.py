@@ -1,6 +1,8 @@
 """The mount of one volume: attach it, see that it is what the path shows, take it back."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 from sscsi.core import log_keys
 from sscsi.core.file_plan import MAX_ENTRIES
@@ -34,9 +36,16 @@ class VolumeMounts:
                 path, size_bytes=self._size_bytes, max_inodes=_INODES_PER_ENTRY * MAX_ENTRIES, gid=gid
             )
         except SscsiError:
-            self._remove_directory(path, before)
+            with _best_effort(path):
+                self._remove_directory(path, before)
             raise
-        return self._mounter.look(path).device
+        try:
+            return self._mounter.look(path).device
+        except SscsiError:
+            with _best_effort(path):
+                self._mounter.unmount(path)
+                self._remove_directory(path, before)
+            raise
 
     def check_shown(self, path: str, device: int) -> None:
         """Raise ContentNotProvenError unless `path` shows the mount of `device`: nobody unmounted or covered it."""
@@ -49,17 +58,24 @@ class VolumeMounts:
 
         Never raises: the caller has a better error to report.
         """
-        try:
+        with _best_effort(path):
             state = self._mounter.look(path)
             if state.is_mount_point and state.device == device:
                 self._mounter.unmount(path)
             self._remove_directory(path, before)
-        except SscsiError as error:
-            log.error(
-                "a failed publish left a mount",
-                extra={log_keys.TARGET_PATH: path, log_keys.ERROR: str(error)},
-            )
 
     def _remove_directory(self, path: str, before: PathState) -> None:
         if not before.exists:
             self._mounter.remove_directory(path)
+
+
+@contextlib.contextmanager
+def _best_effort(path: str) -> Iterator[None]:
+    """Undo what a failed publish did at `path`; a failure of that is logged, as there is a better error to report."""
+    try:
+        yield
+    except SscsiError as error:
+        log.error(
+            "a failed publish left a directory or a mount",
+            extra={log_keys.TARGET_PATH: path, log_keys.ERROR: str(error)},
+        )

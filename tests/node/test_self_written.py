@@ -143,9 +143,7 @@ class TestProof:
                 node.publish(place.target_path())
         assert len(provider.requests) == 1
 
-    @pytest.mark.parametrize(
-        "harm", ["removed", "replaced", "grown", "emptied", "a link now"]
-    )
+    @pytest.mark.parametrize("harm", ["removed", "replaced", "grown", "emptied", "a link now"])
     def test_a_file_that_is_not_the_recorded_one_is_fetched_again(
         self, node: NodeInProcess, provider: FakeProvider, harm: str
     ) -> None:

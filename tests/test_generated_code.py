@@ -12,9 +12,9 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from tests.support import wire_facts
+from tests.support.checkout import ROOT, setup_cfg
 from tests.support.require import lacking
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NAMES = ["csi", "pluginregistration", "provider", "sscsi"]
 
 # The three public interfaces as their owners publish them (CSI 1.9, kubelet's plugin registration v1, provider
@@ -162,9 +162,8 @@ def test_generated_code_is_byte_for_byte_what_proto_generates(tmp_path: os.PathL
 
 def tools_directory() -> str:
     """A directory for the generator's virtual environment, another one for other pins or another Python."""
-    with open(f"{ROOT}/setup.cfg", "rb") as file:
-        pins = file.read().partition(b"\nproto =")[2]
-    digest = hashlib.sha256(pins + sys.version.encode()).hexdigest()[:16]
+    pins = setup_cfg()["options.extras_require"]["proto"]
+    digest = hashlib.sha256(f"{pins}{sys.version}".encode()).hexdigest()[:16]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     os.makedirs(cache, exist_ok=True)
     return f"{cache}/sscsi-proto-{digest}"

@@ -1,6 +1,5 @@
 """What holds for the house as a whole; import layers and lint are checked by `make lint`."""
 
-import configparser
 import importlib
 import os
 import pkgutil
@@ -14,21 +13,7 @@ import sidecars
 import sscsi
 from sscsi.edges.grpc_status import CODES
 from sscsi.errors import SscsiError
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def setup_cfg() -> configparser.ConfigParser:
-    parser = configparser.ConfigParser()
-    parser.read(f"{ROOT}/setup.cfg", encoding="utf-8")
-    return parser
-
-
-def console_scripts() -> dict[str, str]:
-    """Entry point by name of the console script."""
-    lines = setup_cfg()["options.entry_points"]["console_scripts"].strip().splitlines()
-    return {name.strip(): target.strip() for name, _, target in (line.partition("=") for line in lines)}
-
+from tests.support.checkout import console_scripts, setup_cfg
 
 SCRIPTS = console_scripts()
 # Everything that can be run, as the words before its flags.

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from tests.support.checkout import ROOT
 from tests.support.waiting import wait_until
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def command(*flags: str) -> list[str]:

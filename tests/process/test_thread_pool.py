@@ -137,6 +137,7 @@ def test_threads_leave_when_there_is_nothing_to_do_and_come_back() -> None:
         wait_until(lambda done=done: ran.done == done, "all tasks ran")  # type: ignore[misc]
         wait_until(lambda: not threads_of("leaving"), "the threads have left")
     pool.shutdown()
+    assert ran.done == 40
 
 
 def test_a_task_that_raises_takes_neither_the_queue_nor_the_limit_with_it() -> None:
@@ -238,6 +239,7 @@ def test_no_wake_up_is_lost_whatever_the_timing(running_limit: int) -> None:
     wait_until(lambda: ran.done == len(plans), "every task ran", seconds=20)
     wait_until(lambda: not threads_of(f"stress{running_limit}"), "every thread left")
     pool.shutdown()
+    assert ran.done == len(plans)
 
 
 def test_a_task_that_comes_while_the_last_thread_is_leaving_is_not_lost() -> None:

@@ -1,6 +1,5 @@
 """The package as users get it: a wheel, installed into a fresh virtual environment, away from the checkout."""
 
-import configparser
 import os
 import shutil
 import subprocess
@@ -11,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.checkout import ROOT, console_scripts
 from tests.support.node_room import clean_environ
 from tests.support.require import lacking
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # What a build leaves in a tree, and what is no source: a wheel must not be made from yesterday's files.
 NO_SOURCE = (".*", "build", "dist", "*.egg-info", "__pycache__")
 
@@ -66,13 +65,6 @@ def installed(away: str, wheel: str) -> str:
     if result.returncode:
         lacking("pypi", reason=f"the wheel can't be installed: {result.stderr[-500:]}")
     return bin_directory
-
-
-def console_scripts() -> list[str]:
-    parser = configparser.ConfigParser()
-    parser.read(f"{ROOT}/setup.cfg", encoding="utf-8")
-    lines = parser["options.entry_points"]["console_scripts"].strip().splitlines()
-    return [line.partition("=")[0].strip() for line in lines]
 
 
 def test_the_wheel_holds_every_module_and_no_test(wheel: str) -> None:

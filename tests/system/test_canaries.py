@@ -32,12 +32,15 @@ from tests.support.node_room import (
     node_process,
     publish_request,
 )
+from tests.support.own_mounts import own_mounts
 from tests.support.volume_state import pod_view
 from tests.support.waiting import wait_until
 from tests.support.wrapped_ports import methods
 from tests.system.failing_node import VARIABLE
 
 _ROTATION = ("--enable-secret-rotation", "--rotation-poll-interval=0")
+# In a user namespace of one's own, root's group is the only one that there is.
+_GROUP = "4321" if own_mounts().is_root else "0"
 _FORMATS = [("--log-format-json=false",), ("--log-format-json",)]
 _CLASS = """
 apiVersion: secrets-store.csi.x-k8s.io/v1
@@ -375,10 +378,10 @@ def _play(kubelet: Kubelet, place: NodePlace, provider: FakeProvider, number: in
     kubelet.publish(ours, class_name=class_name)
     kubelet.stats(ours)
     provider.answer = files_answer(("password/below", 0o600, canaries.CONTENTS["password"]), version="v2")
-    kubelet.publish(ours, class_name=class_name, group="4321")
+    kubelet.publish(ours, class_name=class_name, group=_GROUP)
     view = {path: (0o600, content) for path, content in canaries.CONTENTS.items()}
     provider.answer = lambda request: _write_by_itself(request, view)
-    kubelet.publish(own, class_name=class_name, group="4321")
+    kubelet.publish(own, class_name=class_name, group=_GROUP)
     if not os.path.lexists(plain):
         volume_wrecks.write(plain, view)
     for path in (ours, own, plain):

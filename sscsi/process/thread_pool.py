@@ -89,8 +89,7 @@ class BlockingAwarePool(futures.Executor):
         elif len(self._threads) < self._running_limit:
             self._start_thread()
         elif self._has_room() and not self._growing:
-            self._growing = True
-            threading.Thread(target=self._grow, name=f"{self._name}-growth", daemon=True).start()
+            self._growing = self._start("growth", self._grow) is not None
 
     def _has_room(self) -> bool:
         return len(self._threads) - self._blocked < self._running_limit
@@ -113,17 +112,21 @@ class BlockingAwarePool(futures.Executor):
 
     def _start_thread(self) -> None:
         self._made += 1
+        if thread := self._start(str(self._made), self._work):
+            self._threads.add(thread)
+
+    def _start(self, name: str, target: Callable[[], None]) -> threading.Thread | None:
         # Daemonic, and joined in shutdown: a system call that never returns must not keep a process that was
         # asked to stop.
-        thread = threading.Thread(target=self._work, name=f"{self._name}-{self._made}", daemon=True)
+        thread = threading.Thread(target=target, name=f"{self._name}-{name}", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
             # The machine gives no more threads (a pids limit). To raise would end gRPC's serving thread; so the
             # task waits for a thread that is there, or for the next submit.
             log.warning("cannot start a thread; a call waits", extra={log_keys.REASON: str(error)})
-        else:
-            self._threads.add(thread)
+            return None
+        return thread
 
     def _work(self) -> None:
         try:

@@ -88,9 +88,13 @@ class NodeClient:
         self.probe = csi_pb2_grpc.IdentityStub(self.channel(f"{place.run_directory}/probe.sock"))
 
     def channel(self, socket_path: str) -> grpc.Channel:
-        """A channel of its own, closed with this client."""
+        """A channel of its own to a socket, closed with this client."""
+        return self.channel_to(f"unix:{socket_path}")
+
+    def channel_to(self, address: str) -> grpc.Channel:
+        """A channel of its own to a gRPC address, closed with this client."""
         options = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
-        channel = grpc.insecure_channel(f"unix:{socket_path}", options)
+        channel = grpc.insecure_channel(address, options)
         self._channels.append(channel)
         return channel
 

@@ -1,0 +1,262 @@
+"""The node room as a process: its exit codes, its sockets, how it stops, and mounts that must reach the host."""
+
+import ctypes
+import os
+import signal
+import socket
+import stat
+import threading
+from concurrent import futures
+
+import grpc
+import pytest
+
+from sscsi import __version__
+from sscsi.pb import csi_pb2, csi_pb2_grpc
+from tests.fakes.fake_provider import FakeProvider
+from tests.fakes.fake_status_sync import FakeStatusSync
+from tests.support.node_place import NodePlace
+from tests.support.node_room import node_process, refusal, room_in_process, run_node
+from tests.support.volume_state import pod_view
+from tests.support.waiting import wait_until
+
+_MS_BIND, _MS_SHARED = 1 << 12, 1 << 20
+
+
+class TestExitCodes:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--bogus",), "sscsi-node: unknown flag --bogus; --help lists the flags\n"),
+            (
+                ("--rotation-poll-interval=2",),
+                (
+                    "sscsi-node: flag --rotation-poll-interval: "
+                    "'2' is not a duration; write it like 90s, 2m or 1h30m\n"
+                ),
+            ),
+        ],
+    )
+    def test_a_wrong_command_line_is_2_and_one_line(self, arguments: tuple[str, ...], message: str) -> None:
+        result = run_node(*arguments)
+        assert (result.returncode, result.stdout, result.stderr) == (2, "", message)
+
+    def test_help_and_version_are_0_and_on_stdout(self) -> None:
+        result = run_node("-version")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout == f'{{"BuildVersion": "{__version__}", "GitCommit": "", "BuildDate": ""}}\n'
+
+    @pytest.mark.parametrize(
+        ("flag", "cure"),
+        [
+            ("--run-dir={file}/run", "see --run-dir, SSCSI_RUN_DIR"),
+            ("--state-dir={file}/state", "see --state-dir"),
+            ("--endpoint=unix://{file}/csi.sock", "create it"),
+            ("--endpoint=unix://{base}/none/csi.sock", "create it"),
+            ("--endpoint=unix://{file}", "it is not a socket; remove it"),
+        ],
+    )
+    def test_a_directory_that_cannot_be_used_is_1_and_one_line_with_path_and_cure(
+        self, place: NodePlace, flag: str, cure: str
+    ) -> None:
+        os.mknod(f"{place.base}/file")
+        given = flag.format(file=f"{place.base}/file", base=place.base)
+        result = run_node(*place.flags(given))
+        assert result.returncode == 1
+        (line,) = [line for line in result.stderr.splitlines() if line.startswith("sscsi-node: ")]
+        assert f"{place.base}/" in line
+        assert line.endswith(cure)
+        assert "Traceback" not in result.stderr
+
+    def test_a_socket_path_that_is_too_long_for_the_kernel_is_2(self, place: NodePlace) -> None:
+        directory = f"{place.base}/{'x' * 100}"
+        os.mkdir(directory)
+        result = run_node(*place.flags(f"--endpoint=unix://{directory}/csi.sock"))
+        assert result.returncode == 2
+        assert result.stderr.splitlines()[-1].startswith(
+            f"sscsi-node: socket path '{directory}/csi.sock' is too long"
+        )
+
+    def test_a_port_that_is_taken_is_1(self, place: NodePlace) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            result = run_node(*place.flags(f"--endpoint=tcp://127.0.0.1:{port}"))
+        assert result.returncode == 1
+        expected = f"sscsi-node: flag --endpoint: cannot listen on tcp://127.0.0.1:{port}; is the port taken?"
+        assert expected in result.stderr.splitlines()
+
+    def test_flags_without_effect_are_warned_about_once(self, place: NodePlace) -> None:
+        with node_process(place, "--kubeconfig=/x", "--kubeconfig=/y", "--enable-pprof") as node:
+            pass
+        warned = [line for line in node.log().splitlines() if "has no effect" in line]
+        assert ['flag="kubeconfig"' in line or 'flag="enable-pprof"' in line for line in warned] == [
+            True,
+            True,
+        ]
+        assert all(line.startswith("W") for line in warned)
+
+
+class TestSockets:
+    def test_each_is_open_to_those_that_need_it_and_gone_at_the_end(self, place: NodePlace) -> None:
+        sockets = (place.endpoint, f"{place.run_directory}/node.sock", f"{place.run_directory}/probe.sock")
+        with node_process(place) as node:
+            modes = [stat.S_IMODE(os.stat(path).st_mode) for path in sockets]
+            assert modes == [0o600, 0o600, 0o660]
+            assert node.terminate() == 0
+        assert not any(map(os.path.lexists, sockets))
+
+    def test_an_endpoint_that_a_live_server_holds_is_waited_for_and_not_stolen(
+        self, place: NodePlace
+    ) -> None:
+        with socket.socket(socket.AF_UNIX) as foreign:
+            foreign.bind(place.endpoint)
+            foreign.listen()
+            inode = os.stat(place.endpoint).st_ino
+            with node_process(place, wait=False) as node:
+                wait_until(lambda: "waiting for the socket" in node.log(), "the node waits")
+                answer = node.probe.Probe(csi_pb2.ProbeRequest(), timeout=5)
+                assert answer.ready.value
+                assert os.stat(place.endpoint).st_ino == inode
+                foreign.close()
+                wait_until(lambda: os.stat(place.endpoint).st_ino != inode, "the node has taken the endpoint")
+                node.csi.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=5)
+
+    def test_a_node_that_waits_for_its_endpoint_stops_when_asked(self, place: NodePlace) -> None:
+        with socket.socket(socket.AF_UNIX) as foreign:
+            foreign.bind(place.endpoint)
+            foreign.listen()
+            with node_process(place, wait=False) as node:
+                wait_until(lambda: "waiting for the socket" in node.log(), "the node waits")
+                assert node.terminate() == 0
+            assert os.path.exists(place.endpoint)
+
+    def test_a_socket_that_somebody_replaced_ends_the_process_so_that_it_is_started_again(
+        self, place: NodePlace
+    ) -> None:
+        with node_process(place) as node:
+            os.unlink(place.endpoint)
+            with socket.socket(socket.AF_UNIX) as foreign:
+                foreign.bind(place.endpoint)
+                assert node.wait(seconds=10) == 1
+            assert os.path.exists(place.endpoint), "it is somebody else's now"
+
+    def test_the_endpoint_may_be_a_port(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with node_process(place, f"--endpoint=tcp://127.0.0.1:{port}", wait=False) as node:
+            channel = node.channel_to(f"127.0.0.1:{port}")
+            stub = csi_pb2_grpc.NodeStub(channel)
+            answer = stub.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=10, wait_for_ready=True)
+            assert answer.node_id == "node-1"
+            assert node.terminate() == 0
+
+
+@pytest.mark.root
+class TestStopping:
+    def test_mounts_stay_and_the_next_process_knows_them(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        target_path = place.target_path()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with node_process(place) as node:
+                node.publish(target_path)
+                node.process.send_signal(number)
+                assert node.wait() == 0
+            assert pod_view(target_path) == {"secret": (0o644, b"first content")}
+        assert len(provider.requests) == 1
+
+    def test_a_publish_in_flight_may_finish_within_the_grace(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        provider.hold.clear()
+        target_path = place.target_path()
+        with node_process(place) as node, futures.ThreadPoolExecutor(1) as pool:
+            publishing = pool.submit(node.publish, target_path)
+            assert provider.waiting.acquire(timeout=10)
+            node.process.terminate()
+            wait_until(lambda: "asked to stop" in node.log(), "the node stops")
+            provider.hold.set()
+            publishing.result(10)
+            assert node.wait() == 0
+        assert pod_view(target_path) == {"secret": (0o644, b"first content")}
+
+    def test_one_that_hangs_is_cancelled_after_the_grace_and_leaves_nothing(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        provider.hold.clear()
+        target_path = place.target_path()
+        with node_process(place, "--stop-grace=200ms") as node, futures.ThreadPoolExecutor(1) as pool:
+            publishing = pool.submit(lambda: refusal(lambda: node.publish(target_path)))
+            assert provider.waiting.acquire(timeout=10)
+            node.process.terminate()
+            code, _ = publishing.result(10)
+            assert code in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
+            assert node.wait() == 0
+        assert place.mounts() == []
+        assert place.records() == []
+        assert not os.path.lexists(target_path)
+
+    def test_nothing_new_is_begun_while_it_stops(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        provider.hold.clear()
+        with room_in_process(place) as node, futures.ThreadPoolExecutor(1) as pool:
+            publishing = pool.submit(node.publish, place.target_path())
+            assert provider.waiting.acquire(timeout=10)
+            node.ask_to_stop()
+            never = threading.Event()
+
+            def refused() -> bool:
+                never.wait(0.01)
+                other = place.target_path(volume="other")
+                try:
+                    node.publish(other, seconds=0.5)
+                except grpc.RpcError as error:
+                    return error.code() is grpc.StatusCode.UNAVAILABLE
+                return False
+
+            wait_until(refused, "a new publish is turned away")
+            provider.hold.set()
+            publishing.result(10)
+
+
+@pytest.mark.root
+class TestReachingTheHost:
+    """With `--require-shared-propagation` a volume that the pod would not see is refused (design P1)."""
+
+    FLAG = "--require-shared-propagation"
+
+    def bind(self, place: NodePlace, *, shared: bool) -> str:
+        """Make the pods directory a mount of its own; a target path in it."""
+        path = f"{place.base}/pods"
+        target_path = place.target_path()
+        libc = ctypes.CDLL(None)
+        assert libc.mount(path.encode(), path.encode(), None, ctypes.c_ulong(_MS_BIND), None) == 0
+        if shared:
+            assert libc.mount(None, path.encode(), None, ctypes.c_ulong(_MS_SHARED), None) == 0
+        return target_path
+
+    def test_below_a_private_mount_it_is_refused_with_path_and_cure(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        target_path = self.bind(place, shared=False)
+        with room_in_process(place, self.FLAG) as node:
+            code, message = refusal(lambda: node.publish(target_path))
+        assert code is grpc.StatusCode.FAILED_PRECONDITION
+        assert f"the mount at {place.base}/pods is not shared" in message
+        assert "chart value linux.kubeletRootDir" in message
+        assert not os.path.lexists(target_path)
+        assert place.mounts(target_path) == []
+        assert provider.requests == []
+
+    def test_below_a_shared_mount_it_is_published(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        target_path = self.bind(place, shared=True)
+        with room_in_process(place, self.FLAG) as node:
+            node.publish(target_path)
+        assert pod_view(target_path) == {"secret": (0o644, b"first content")}
+        (entry,) = place.mounts(target_path)
+        assert entry.shared, "what is mounted below a shared mount is shared"

@@ -117,11 +117,11 @@ class TestContent:
     def test_another_file_system_at_the_target_path_is_not_covered(self, node: NodeInProcess) -> None:
         target_path = node.place.target_path()
         os.mkdir(target_path)
-        libc_mount("proc", target_path, "proc")
+        libc_mount("ramfs", target_path, "ramfs")
         code, message = refusal(lambda: node.publish(target_path))
         assert code is grpc.StatusCode.INTERNAL
         assert message == f"target path {target_path} is a mount point of another file system; unmount it"
-        assert [entry.filesystem for entry in node.place.mounts(target_path)] == ["proc"]
+        assert [entry.filesystem for entry in node.place.mounts(target_path)] == ["ramfs"]
 
 
 class TestGroups:

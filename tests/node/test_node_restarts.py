@@ -158,7 +158,9 @@ class TestTroubledDisks:
             node.publish(target_path)
         assert full.records() == ["ballast"]
         assert os.listdir(f"{full.run_directory}/records") == [record_name(target_path)]
-        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        # In a user namespace the mounter has a warning of its own.
+        told = [record.levelno for record in caplog.records if record.name == "sscsi.edges.record_files"]
+        assert told == [logging.WARNING]
         with room_in_process(full) as node:
             assert volumes_of(node) == 1
             node.publish(target_path)

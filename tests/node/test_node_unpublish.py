@@ -81,7 +81,7 @@ class TestMounts:
         target_path = node.place.target_path()
         upstream_volume(target_path, {"a": (0o644, b"")})
         upstream_volume(target_path, {}, layout=False)
-        mount("proc", target_path, "proc")
+        mount("ramfs", target_path, "ramfs")
         node.unpublish(target_path)
         assert_gone(node.place, target_path)
 

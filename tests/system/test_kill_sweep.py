@@ -87,6 +87,26 @@ def test_every_method_that_the_sweep_takes_for_read_only_exists() -> None:
     assert not missing
 
 
+def test_the_level_of_calls_sees_mounts_and_writes(stages: list[Stage]) -> None:
+    effects = [
+        effect
+        for operation in OPERATIONS
+        if operation.name in {"first publish", "unpublish"}
+        for effect in _count(stages[0], operation, "calls")
+    ]
+    kinds = {effect.split()[0] for effect in effects}
+    assert kinds >= {
+        "libc.mount",
+        "libc.umount2",
+        "os.write",
+        "os.mkdir",
+        "os.symlink",
+        "os.rename",
+        "os.remove",
+        "open",
+    }
+
+
 def _points(effects: list[str], level: str) -> list[Point]:
     if level == "calls":
         ways = [("before", False), ("before", True)]

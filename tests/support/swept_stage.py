@@ -53,7 +53,7 @@ class Stage:
     def node(
         self, *, rotation: bool, module: str = _NODE, environ: Mapping[str, str] | None = None
     ) -> Iterator[Program]:
-        """Run a node room; when the block ends it is dead. The block waits for what it needs of it."""
+        """Run a node room, which is killed when the block ends and it still lives."""
         flags = self.place.flags("--rotation-poll-interval=0", f"--enable-secret-rotation={rotation}", "-v=5")
         program = self.holder.start(
             module, flags, environ=clean_environ(environ or {}), log_file=self.place.log_file

@@ -376,6 +376,28 @@ class TestClasses:
             with fake_status_sync.serving(status_sync, place.status_sync_socket()):
                 publishing.result(10)
 
+    def test_without_status_sync_the_answer_says_so_in_time(
+        self, place: NodePlace, provider: FakeProvider
+    ) -> None:
+        target_path = place.target_path()
+        with room_in_process(place) as node:
+            answer = refusal(lambda: node.publish(publish_request(target_path), seconds=1))
+        assert answer == (
+            grpc.StatusCode.UNAVAILABLE,
+            "failed to get secretproviderclass default/app, error: status-sync did not answer in time; is it running?",
+        )
+        assert not os.path.lexists(target_path)
+
+    def test_a_run_directory_with_a_percent_sign_is_a_directory(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        # gRPC's core takes an address for a URI.
+        run_directory = f"{place.base}/%41"
+        os.mkdir(run_directory)
+        os.rename(place.status_sync_socket(), f"{run_directory}/statussync.sock")
+        with room_in_process(place, f"--run-dir={run_directory}") as node:
+            node.publish(place.target_path())
+
 
 class TestDeadlines:
     def test_a_provider_has_the_time_of_the_flag(

@@ -13,6 +13,7 @@ from tests.fakes.fake_provider import FakeProvider
 from tests.fakes.fake_status_sync import FakeStatusSync, make_class
 from tests.support.node_room import NodeInProcess, publish_request, refusal
 from tests.support.own_mounts import own_mounts
+from tests.support.require import lacking
 
 INVALID_ARGUMENT, UNKNOWN = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNKNOWN
 Request = csi_pb2.NodePublishVolumeRequest
@@ -262,7 +263,7 @@ def test_the_valid_request_is_accepted(node: NodeInProcess) -> None:
 @pytest.mark.parametrize("group", ["0", "000", "7", "007"])
 def test_decimal_groups_are_accepted(node: NodeInProcess, group: str) -> None:
     if int(group) and not own_mounts().is_root:
-        pytest.skip("in a user namespace root's group is the only one")
+        lacking("root", reason="in a user namespace root's group is the only one")
     node.publish(publish_request(node.place.target_path(), group=group))
 
 

@@ -164,6 +164,8 @@ class FakeTrees:
         self.failures: dict[str, SscsiError] = {}
 
     def open(self, path: str) -> FakeVolumeTree:
+        if "open" in self.failures:
+            raise self.failures["open"]
         return FakeVolumeTree(self._disk, path, self._directory("open target path", path), self.failures)
 
     def empty_plain_directory(self, path: str) -> None:

@@ -33,9 +33,32 @@ def queue() -> Queue:
     return Queue()
 
 
-def hold(admission: Admission, queue: Queue, name: str, until: threading.Event) -> None:
-    with admission.place(name, timeout_seconds=10, waiting=queue.wait):
-        until.wait(10)
+class Publish:
+    """One publish in a thread of its own: holds a place of the provider `name` until it is told to end."""
+
+    def __init__(self, pool: futures.Executor, admission: Admission, queue: Queue, name: str) -> None:
+        self._admission = admission
+        self._queue = queue
+        self._name = name
+        self._end = threading.Event()
+        self.has_place = threading.Event()
+        self._future = pool.submit(self._run)
+
+    def _run(self) -> None:
+        with self._admission.place(self._name, timeout_seconds=10, waiting=self._queue.wait):
+            self.has_place.set()
+            self._end.wait(10)
+
+    def end(self) -> None:
+        """Give the place back; raises what the publish ended with."""
+        self._end.set()
+        self._future.result(10)
+
+
+@pytest.fixture
+def pool() -> Iterator[futures.ThreadPoolExecutor]:
+    with futures.ThreadPoolExecutor(8) as pool:
+        yield pool
 
 
 def test_a_free_place_is_taken_without_waiting(queue: Queue) -> None:
@@ -56,30 +79,35 @@ def test_providers_do_not_take_each_others_places(queue: Queue) -> None:
         pass
 
 
-def test_who_finds_no_place_waits_and_gets_the_next_one(queue: Queue) -> None:
+def test_who_finds_no_place_waits_and_gets_the_next_one(
+    queue: Queue, pool: futures.ThreadPoolExecutor
+) -> None:
     admission = Admission(places_per_provider=1, max_waiting=5)
-    first, second = threading.Event(), threading.Event()
-    second.set()
-    with futures.ThreadPoolExecutor(6) as pool:
-        holding = pool.submit(hold, admission, queue, "a", first)
-        wait_until(lambda: not admission._is_free("a"), "the place is taken")
-        waiting = [pool.submit(hold, admission, queue, "a", second) for _ in range(5)]
-        wait_until(lambda: queue.waiting == 5, "all others wait")
-        first.set()
-        for future in (holding, *waiting):
-            future.result(10)
+    first = Publish(pool, admission, queue, "a")
+    assert first.has_place.wait(10)
+    others = [Publish(pool, admission, queue, "a") for _ in range(5)]
+    wait_until(lambda: queue.waiting == 5, "all others wait")
+    assert not any(other.has_place.is_set() for other in others)
+    first.end()
+    for _ in range(5):
+        wait_until(lambda: sum(other.has_place.is_set() for other in others) == 1, "one has the place")
+        (served,) = [other for other in others if other.has_place.is_set()]
+        served.end()
+        others.remove(served)
 
 
-def test_when_too_many_wait_over_all_providers_the_next_is_turned_away(queue: Queue) -> None:
+def test_when_too_many_wait_over_all_providers_the_next_is_turned_away(
+    queue: Queue, pool: futures.ThreadPoolExecutor
+) -> None:
     admission = Admission(places_per_provider=1, max_waiting=1)
-    until = threading.Event()
-    with futures.ThreadPoolExecutor(3) as pool:
-        for name in ("a", "a", "b"):
-            pool.submit(hold, admission, queue, name, until)
-        wait_until(lambda: queue.waiting == 1 and not admission._is_free("b"), "one waits")
-        with pytest.raises(OverloadedError, match=r"1 publishes wait already \(--max-waiting-publishes\)"):
-            hold(admission, queue, "b", until)
-        until.set()
+    holding = [Publish(pool, admission, queue, name) for name in ("a", "b")]
+    assert all(publish.has_place.wait(10) for publish in holding)
+    waiting = Publish(pool, admission, queue, "a")
+    wait_until(lambda: queue.waiting == 1, "one waits")
+    with pytest.raises(OverloadedError, match=r"1 publishes wait already \(--max-waiting-publishes\)"):
+        Publish(pool, admission, queue, "b").end()
+    for publish in (*holding, waiting):
+        publish.end()
 
 
 def test_who_waits_in_vain_is_told_how_many_are_under_way(queue: Queue) -> None:
@@ -104,21 +132,20 @@ def test_a_place_is_given_back_whatever_happens_in_it(queue: Queue) -> None:
             raise LookupError
 
 
-def test_closing_turns_away_those_who_wait_and_those_who_come(queue: Queue) -> None:
+def test_closing_turns_away_those_who_wait_and_those_who_come(
+    queue: Queue, pool: futures.ThreadPoolExecutor
+) -> None:
     admission = Admission(places_per_provider=1, max_waiting=5)
-    until = threading.Event()
-    with futures.ThreadPoolExecutor(2) as pool:
-        holding = pool.submit(hold, admission, queue, "a", until)
-        wait_until(lambda: not admission._is_free("a"), "the place is taken")
-        waiting = pool.submit(hold, admission, queue, "a", until)
-        wait_until(lambda: queue.waiting == 1, "one waits")
-        admission.close()
-        with pytest.raises(StoppingError, match="the driver is stopping"):
-            waiting.result(10)
-        until.set()
-        holding.result(10)
+    holding = Publish(pool, admission, queue, "a")
+    assert holding.has_place.wait(10)
+    waiting = Publish(pool, admission, queue, "a")
+    wait_until(lambda: queue.waiting == 1, "one waits")
+    admission.close()
+    with pytest.raises(StoppingError, match="the driver is stopping"):
+        waiting.end()
+    holding.end()
     with pytest.raises(StoppingError):
-        hold(admission, queue, "b", until)
+        Publish(pool, admission, queue, "b").end()
 
 
 def test_nothing_is_remembered_of_a_provider_that_nobody_is_with(queue: Queue) -> None:

@@ -13,7 +13,10 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from sscsi.core import mount_info
 from sscsi.errors import MountError, PropagationError, RecordError, SscsiError, TargetPathError
+from sscsi.node.heal import Healer
+from sscsi.node.volumes import Volumes
 from sscsi.pb import provider_pb2
 from sscsi.ports import FileTrees, Mounter, RecordStore
 from tests.fakes.fake_disk import FakeDisk
@@ -295,3 +298,60 @@ def test_a_mount_that_is_taken_away_while_the_provider_writes_is_not_reported_as
     machine.provider.answer = take_away
     refusal(lambda: machine.node.publish(TARGET))
     assert (machine.mounts, machine.disk.find(TARGET), machine.records.records) == (0, None, {})
+
+
+@pytest.mark.parametrize("self_written", [False, True], ids=["files", "self-written"])
+def test_a_room_starts_whatever_fails_while_it_looks_at_its_volumes(
+    place: NodePlace,
+    status_sync: FakeStatusSync,
+    provider: FakeProvider,
+    self_written: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL, logger="sscsi")
+    disk, records, effects = FakeDisk(), FakeRecords(), Effects()
+    disk.make_directories(os.path.dirname(TARGET))
+
+    def room() -> contextlib.AbstractContextManager[NodeInProcess]:
+        return room_in_process(
+            place,
+            mounter=cast(Mounter, Wrapped(FakeMounter(disk), Mounter, effects.around)),
+            trees=cast(FileTrees, WrappedTrees(FakeTrees(disk), effects.around)),
+            store=records,
+        )
+
+    with room() as node:
+        Machine(node, disk, records, effects, provider).deliver(OLD, self_written=self_written)
+        node.publish(TARGET)
+    failed = []
+    for k in range(1, 100):
+        # At start only: the room serves when it has looked.
+        effects.calls.clear()
+        effects.armed, effects.fail_at = True, k
+        with room() as node:
+            effects.armed = False
+            node.publish(TARGET)
+        assert disk.view(TARGET) == OLD
+        assert set(records.records) == {TARGET}
+        if not effects.failed:
+            break
+        failed.append(effects.failed)
+    assert {"Mounter.look", "FileTrees.open"} <= set(failed)
+
+
+def test_a_mount_that_cannot_be_looked_at_is_reported_and_no_reason_not_to_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    disk, records = FakeDisk(), FakeRecords()
+    trees = FakeTrees(disk)
+    trees.failures["open"] = TargetPathError(f"cannot open target path {TARGET}: EIO")
+    line = f"42 27 0:39 / {TARGET} rw - tmpfs tmpfs rw"
+    Healer(
+        mounter=FakeMounter(disk), trees=trees, store=records, volumes=Volumes(records), boot_id="boot"
+    ).heal(mount_info.parse(line.encode()))
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert (record.__dict__["target_path"], record.__dict__["reason"]) == (
+        TARGET,
+        f"cannot open target path {TARGET}: EIO",
+    )

@@ -34,6 +34,8 @@ _MARK = b"# Made by sscsi-statussync, which makes it anew when it is changed and
 _MAX_FILE_NAME = 255
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+# open(2) of a symbolic link that is not to be followed, and of a socket.
+_NOT_FILES = (errno.ELOOP, errno.ENXIO)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # libyaml where PyYAML was built with it: a Secret may be a megabyte.
@@ -205,6 +207,10 @@ def _read(directory: int, name: str, limit: int = -1) -> bytes | None:
         descriptor = os.open(name, _READ, dir_fd=directory)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno in _NOT_FILES:
+            return b"-"
+        raise
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return b"-"

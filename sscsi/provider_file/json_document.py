@@ -47,10 +47,14 @@ def _parse(name: str, document: bytes) -> dict[str, Any]:
     except ValueError:
         raise ObjectError(f"{name!r} has NaN or Infinity in it, which JSON has not") from None
     except RecursionError:
-        raise ObjectError(f"{name!r} is JSON that is nested too deeply") from None
+        raise _too_deep(name) from None
     if not isinstance(values, dict):
         raise ObjectError(f"{name!r} is not a JSON object, and jsonKeys needs one")
     return values
+
+
+def _too_deep(name: str) -> ObjectError:
+    return ObjectError(f"{name!r} is JSON that is nested too deeply")
 
 
 def _no_constant(_text: str) -> NoReturn:
@@ -58,13 +62,16 @@ def _no_constant(_text: str) -> NoReturn:
 
 
 def _content(name: str, number: int, value: Any) -> bytes:
-    text = value if isinstance(value, str) else _compact(value)
     try:
+        text = value if isinstance(value, str) else _compact(value)
         return text.encode()
     except UnicodeEncodeError:
         raise ObjectError(
             f"{name!r}: the value of key number {number} has half a surrogate pair in it, which is no text"
         ) from None
+    except RecursionError:
+        # Writing nests deeper than reading did.
+        raise _too_deep(name) from None
 
 
 def _compact(value: Any) -> str:

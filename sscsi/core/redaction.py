@@ -8,7 +8,7 @@ hide nothing.
 import base64
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sscsi.core.provider_request import go_string
 
@@ -17,7 +17,7 @@ MIN_SENSITIVE_BYTES = 6
 MASK = "***"
 # Text that every JSON writer writes as it is.
 _PLAIN = re.compile(r"[A-Za-z0-9 ./:;=,_+-]*")
-_BASE64 = re.compile(r"[A-Za-z0-9+/=]+")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_-]+")
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
 # A longer value is in no URL; its lines are values of their own.
 _MAX_QUOTED = 4096
@@ -28,9 +28,9 @@ _SPACES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029], " ")
 def clean_message(text: str, sensitive: Iterable[str]) -> str:
     """`text` with every sensitive value masked, control characters made spaces, cut at 1 KiB of UTF-8.
 
-    A value is found as it is, as JSON writes it inside a string, in base64, and as a URL or a form has it; also
-    where its control characters, or those of the text, were made spaces. Masked before anything is cut, so that
-    no half remains.
+    A value is found as it is, as JSON writes it inside a string, in base64 of either alphabet, padded or not, and
+    as a URL or a form has it; also where its control characters, or those of the text, were made spaces. Masked
+    before anything is cut, so that no half remains.
     """
     values = [value for value in sensitive if len(value.encode(errors="replace")) >= MIN_SENSITIVE_BYTES]
     masked = _mask_quoted(_mask(text, values), values)
@@ -75,14 +75,22 @@ def _mask(text: str, values: Sequence[str]) -> str:
                 go_string(value)[1:-1],
             }
     longest = max(map(len, _BASE64.findall(text)), default=0)
-    needles.update(
-        base64.b64encode(value.encode(errors="replace")).decode()
-        for value in values
-        if len(value) * 4 // 3 <= longest
-    )
+    for value in values:
+        if len(value) * 4 // 3 <= longest:
+            needles.update(_base64_forms(value, text))
     for needle in sorted(needles, key=len, reverse=True):
         text = text.replace(needle, MASK)
     return text
+
+
+def _base64_forms(value: str, text: str) -> Iterator[str]:
+    """The value as it is in `text` in base64 of either alphabet (RFC 4648), padded or, as in a JSON Web Token, not."""
+    data = value.encode(errors="replace")
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        padded = encode(data).decode()
+        bare = padded.rstrip("=")
+        if bare in text:
+            yield from (padded, bare)
 
 
 def _mask_quoted(text: str, values: Sequence[str]) -> str:

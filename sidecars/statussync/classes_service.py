@@ -46,6 +46,9 @@ class ClassesService(sscsi_pb2_grpc.ClassesServicer):
             if not getattr(request.volume, field):
                 raise InvalidRequestError(f"EnsureSecrets: volume.{field} is empty")
         with self._waiting():
+            if not context.is_active():
+                # Nobody hears the answer, and the volume may be gone by now: to learn of it would bring it back.
+                return sscsi_pb2.EnsureSecretsResponse()
             problems = self._controller.ensure_secrets(
                 volume_from_message(request.volume), timeout_seconds=_bound(context, _MAX_ENSURE_SECONDS)
             )

@@ -149,8 +149,10 @@ class RecordStore(Protocol):
     def load_all(self) -> list[VolumeRecord]:
         """Every readable record; what is unreadable is reported and dropped."""
 
-    def write(self, record: VolumeRecord) -> None:
-        """Keep `record` in place of an older one of its target path. Raises RecordError."""
+    def write(self, record: VolumeRecord) -> bool:
+        """Keep `record` in place of an older one of its target path; False when it could be kept only for now, and
+        should be written again. Raises RecordError.
+        """
 
     def delete(self, target_path: str) -> None:
         """Forget the record of `target_path`; no error when there is none. Raises RecordError."""

@@ -48,10 +48,11 @@ class Controller:
 
     def on_change(self, change: VolumeChange) -> None:
         """Take in what the node room tells."""
+        was_certain = self._volumes.is_certain
         for volume in self._volumes.apply(change):
             self._queue.add(status_key(volume))
             self._queue.add(_class_key((volume.pod_namespace, volume.class_name)))
-        if change.snapshot or change.removed_target_paths:
+        if change.snapshot or change.removed_target_paths or self._volumes.is_certain != was_certain:
             self._queue.add(SWEEP)
 
     def poll_classes(self) -> None:

@@ -65,7 +65,7 @@ class Reconciler:
 
     def unwanted(self) -> set[ObjectKey]:
         """Objects of ours that no volume wants, or seems to want: `reconcile` looks again. Empty while unsure."""
-        if not self._volumes.is_complete:
+        if not self._volumes.is_certain:
             return set()
         wanted = {status_key(volume) for volume in self._volumes.all()}
         for class_name in self._volumes.classes_in_use():
@@ -92,7 +92,8 @@ class Reconciler:
         wishes = find_wishes(key.name, volumes, classes)
         if not wishes:
             # A class that can't be read now may be the one that wants it: its Secrets stay, as upstream's do.
-            if len(classes) == len(views):
+            # So may a volume that the node room does not know: its Secrets stay until it does.
+            if len(classes) == len(views) and self._volumes.is_certain:
                 self._delete(key)
             return ()
         plan = plan_secret(key, wishes)

@@ -22,11 +22,17 @@ class VolumeSet:
         self._volumes: dict[str, PublishedVolume] = {}
         self._provisional: dict[str, float] = {}
         self._complete = threading.Event()
+        self._unknown = 0
 
     @property
     def is_complete(self) -> bool:
         """Whether a snapshot has come: only then is what is not here not published."""
         return self._complete.is_set()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether what nobody here wants is wanted by no volume at all: the node room, too, knows every mount."""
+        return self.is_complete and not self._unknown
 
     def wait_complete(self, timeout_seconds: float) -> bool:
         return self._complete.wait(timeout_seconds)
@@ -52,6 +58,7 @@ class VolumeSet:
                 after.pop(target_path, None)
                 self._provisional.pop(target_path, None)
             self._volumes = after
+            self._unknown = change.unknown_volumes
             if change.snapshot:
                 self._complete.set()
                 return [*before.values(), *after.values()]

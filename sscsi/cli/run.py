@@ -12,6 +12,7 @@ from sscsi.cli import checks, environment
 from sscsi.cli.environment import Environment
 from sscsi.cli.settings import SETTINGS, without_effect
 from sscsi.core import log_keys
+from sscsi.edges.linux_mounts import check_mount_rights
 from sscsi.edges.run_directory import make_run_directory
 from sscsi.node.config import flags_for
 from sscsi.process import logs
@@ -66,6 +67,7 @@ def help_text(environ: Mapping[str, str]) -> str:
 def _prepare(complete: Environment) -> None:
     """Make what must be there and look for what would keep a room from starting. Raises ConfigError."""
     node = complete.node
+    check_mount_rights()
     make_run_directory(node.run_directory)
     make_run_directory(os.path.join(node.run_directory, "providers"))
     checks.check_can_make(node.state_directory, "--state-dir, SSCSI_STATE_DIR")

@@ -32,12 +32,13 @@ class VolumeChange:
     """One message of the node room's watch.
 
     A `snapshot` is everything there is; otherwise `volumes` are new or changed, and those at
-    `removed_target_paths` are gone.
+    `removed_target_paths` are gone. `unknown_volumes` counts mounts that the node room may have published and does not know.
     """
 
     snapshot: bool
     volumes: tuple[PublishedVolume, ...]
     removed_target_paths: tuple[str, ...]
+    unknown_volumes: int = 0
 
 
 def content_time(volume: PublishedVolume) -> float:

@@ -32,7 +32,7 @@ def clean_target_path(path: str) -> str:
         # POSIX lets two leading slashes mean something else, so normpath keeps them.
         or path.startswith("//")
         or posixpath.normpath(clean) != clean
-        or len(clean.encode()) > _MAX_BYTES
+        or len(clean.encode("utf-8", "surrogateescape")) > _MAX_BYTES
     ):
         raise InvalidRequestError(f"Target path {path[:200]!r} in request is not a clean absolute path")
     return clean

@@ -10,6 +10,9 @@ import hashlib
 import json
 from typing import Any
 
+from sscsi.core.target_path import clean_target_path
+from sscsi.errors import InvalidRequestError
+
 FORMAT_VERSION = 1
 
 
@@ -78,7 +81,7 @@ def decode(data: bytes) -> VolumeRecord | None:
         return None
     try:
         return _checked(document)
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, InvalidRequestError):
         return None
 
 
@@ -96,4 +99,6 @@ def _checked(document: dict[str, Any]) -> VolumeRecord:
             raise TypeError(field.name)
     if not all((type(entry.path), type(entry.size), type(entry.inode)) == (str, int, int) for entry in files):
         raise TypeError("files")
+    if clean_target_path(record.target_path) != record.target_path:
+        raise ValueError("target_path")
     return record

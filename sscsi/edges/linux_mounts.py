@@ -10,7 +10,7 @@ import struct
 import threading
 
 from sscsi.core import log_keys, mount_info
-from sscsi.errors import MountError, PropagationError, TargetPathError
+from sscsi.errors import ConfigError, MountError, PropagationError, TargetPathError
 from sscsi.ports import ABSENT, PathState
 
 log = logging.getLogger(__name__)
@@ -37,11 +37,22 @@ _MS_NOEXEC = 8
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 
+_CAP_SYS_ADMIN = 21
+_RIGHTS_CURE = "CAP_SYS_ADMIN is missing: run privileged, or in a user namespace of your own"
+
 _DIRECTORY_MODE = 0o750
 _ROOT_MODE = "0755"
 _GROUP_ROOT_MODE = "2755"
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check_mount_rights() -> None:
+    """Raise ConfigError when this process may not mount (capabilities(7): CAP_SYS_ADMIN)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        effective = next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)
+    if not effective >> _CAP_SYS_ADMIN & 1:
+        raise ConfigError(f"this process may not mount: {_RIGHTS_CURE}", exit_code=1)
 
 
 class LinuxMounter:
@@ -52,7 +63,7 @@ class LinuxMounter:
 
     def __init__(self, *, require_shared: bool) -> None:
         self._require_shared = require_shared
-        self._shared_mounts: set[int] = set()
+        self._shared_mounts: set[tuple[int, int]] = set()
         self._noswap = True
         self._lock = threading.Lock()
 
@@ -133,19 +144,20 @@ class LinuxMounter:
         if not self._require_shared:
             return
         parent = self._nearest_directory(os.path.dirname(target_path))
-        mount_id = self.look(parent).mount_id
-        if mount_id in self._shared_mounts:
+        state = self.look(parent)
+        # The kernel gives a mount's id to another after it is gone, but hardly with the same file system.
+        if (state.mount_id, state.device) in self._shared_mounts:
             return
         with open("/proc/self/mountinfo", "rb") as file:
             entries = {entry.mount_id: entry for entry in mount_info.parse(file.read())}
-        entry = entries.get(mount_id)
+        entry = entries.get(state.mount_id)
         if entry is None or entry.mount_point == "/" or not entry.shared:
             raise PropagationError(
                 f"a mount below {parent} would not reach the host: {_why_not_shared(entry)}. Mount the kubelet's pods directory "
                 "into this container with mountPropagation: Bidirectional (chart value linux.kubeletRootDir must be the "
                 "kubelet's root), or set --require-shared-propagation=false where there is no kubelet"
             )
-        self._shared_mounts.add(mount_id)
+        self._shared_mounts.add((state.mount_id, state.device))
 
     def _nearest_directory(self, path: str) -> str:
         while path != "/" and not self.look(path).exists:
@@ -201,11 +213,7 @@ def _unmount(path: str, flags: int) -> int:
 
 
 def _mount_error(path: str, number: int) -> MountError:
-    cure = (
-        "; CAP_SYS_ADMIN is missing: run privileged, or in a user namespace of your own"
-        if number == errno.EPERM
-        else ""
-    )
+    cure = f"; {_RIGHTS_CURE}" if number == errno.EPERM else ""
     return MountError(f"cannot mount tmpfs at {path}: {_name(number)}{cure}")
 
 

@@ -17,7 +17,7 @@ import grpc
 from sscsi.core.file_plan import PlannedFile
 from sscsi.edges.grpc_status import GO_NAMES
 from sscsi.edges.unix_socket import unix_target
-from sscsi.errors import ProviderCallError, ProviderNotFoundError
+from sscsi.errors import ProviderCallError, ProviderNotFoundError, StoppingError
 from sscsi.pb import provider_pb2, provider_pb2_grpc
 from sscsi.ports import ProviderAnswer, ProviderRequest
 
@@ -42,7 +42,7 @@ _SERVICE_CONFIG = {
 }
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class _Connection:
     """A channel to one socket; `calls` in flight keep a replaced one open until they end."""
 
@@ -50,7 +50,6 @@ class _Connection:
     identity: tuple[int, int]
     channel: grpc.Channel
     calls: int = 0
-    replaced: bool = False
 
 
 class ProviderSockets:
@@ -73,6 +72,8 @@ class ProviderSockets:
             ("grpc.max_reconnect_backoff_ms", 2000),
         )
         self._connections: dict[str, _Connection] = {}
+        self._replaced: list[_Connection] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     def mount(self, provider: str, request: ProviderRequest, *, timeout_seconds: float) -> ProviderAnswer:
@@ -97,16 +98,20 @@ class ProviderSockets:
         )
 
     def close(self) -> None:
-        """Close every channel, which cancels the calls in flight."""
+        """Close every channel, which cancels the calls in flight, and refuse new ones."""
         with self._lock:
-            connections = list(self._connections.values())
+            self._closed = True
+            connections = [*self._connections.values(), *self._replaced]
             self._connections.clear()
+            self._replaced.clear()
         for connection in connections:
             connection.channel.close()
 
     def _enter(self, provider: str) -> _Connection:
         path, identity = self._find(provider)
         with self._lock:
+            if self._closed:
+                raise StoppingError("the driver is stopping; try again later")
             connection = self._connections.get(provider)
             if connection is None or (connection.path, connection.identity) != (path, identity):
                 stale, connection = (
@@ -115,15 +120,20 @@ class ProviderSockets:
                 )
                 self._connections[provider] = connection
                 if stale is not None:
-                    stale.replaced = True
-                    _close_if_done(stale)
+                    self._replaced.append(stale)
+                    self._close_if_done(stale)
             connection.calls += 1
         return connection
 
     def _leave(self, connection: _Connection) -> None:
         with self._lock:
             connection.calls -= 1
-            _close_if_done(connection)
+            self._close_if_done(connection)
+
+    def _close_if_done(self, connection: _Connection) -> None:
+        if connection.calls == 0 and connection in self._replaced:
+            self._replaced.remove(connection)
+            connection.channel.close()
 
     def _find(self, provider: str) -> tuple[str, tuple[int, int]]:
         if not _NAME.fullmatch(provider):
@@ -153,11 +163,6 @@ class ProviderSockets:
             except OSError:
                 continue
         return sorted(name for name in names if _NAME.fullmatch(name))
-
-
-def _close_if_done(connection: _Connection) -> None:
-    if connection.replaced and connection.calls == 0:
-        connection.channel.close()
 
 
 def _message(request: ProviderRequest) -> provider_pb2.MountRequest:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from sscsi.core import log_keys
 from sscsi.core.volume_record import VolumeRecord, decode, encode, record_name
-from sscsi.errors import ConfigError, RecordError
+from sscsi.edges.run_directory import DiskFullError, make_private_directory
+from sscsi.errors import RecordError
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ class RecordFiles:
 
     def __init__(self, state_directory: str, spare_directory: str) -> None:
         self._directories = (state_directory, spare_directory)
-        for directory in self._directories:
-            _make(directory)
+        make_private_directory(spare_directory, "--run-dir")
+        _make_state_directory(state_directory)
         # Nearly always empty: looking for a file there at every write would cost a system call each.
         self._spared = set(os.listdir(spare_directory))
 
@@ -40,7 +41,7 @@ class RecordFiles:
                 newest[record.target_path] = record
         return list(newest.values())
 
-    def write(self, record: VolumeRecord) -> None:
+    def write(self, record: VolumeRecord) -> bool:
         state, spare = self._directories
         name, data = record_name(record.target_path), encode(record)
         try:
@@ -55,8 +56,9 @@ class RecordFiles:
                 },
             )
             self._write_spare(spare, name, data)
-        else:
-            self._forget_spare(name)
+            return False
+        self._forget_spare(name)
+        return True
 
     def delete(self, target_path: str) -> None:
         name = record_name(target_path)
@@ -81,10 +83,10 @@ class RecordFiles:
 
     def _read_all(self) -> Iterator[VolumeRecord]:
         for directory in self._directories:
-            for name in sorted(os.listdir(directory)):
+            for name in sorted(_names(directory)):
                 path = os.path.join(directory, name)
                 if name.endswith(_TEMPORARY_SUFFIX):
-                    os.unlink(path)
+                    _drop(path, "a record was being written when its process died; it is dropped")
                 elif name.endswith(_SUFFIX):
                     yield from _read(path, name)
 
@@ -100,10 +102,7 @@ def _read(path: str, name: str) -> Iterator[VolumeRecord]:
         )
         return
     if record is None or record_name(record.target_path) != name:
-        log.warning(
-            "a record is not one that this program wrote whole; it is dropped", extra={log_keys.PATH: path}
-        )
-        os.unlink(path)
+        _drop(path, "a record is not one that this program wrote whole; it is dropped")
         return
     yield record
 
@@ -144,15 +143,31 @@ def _remove(directory: str, name: str) -> None:
         ) from error
 
 
-def _make(directory: str) -> None:
+def _drop(path: str, why: str) -> None:
+    """Remove what is no record; what can't be removed (a directory, a read-only disk) stays and counts for nothing."""
+    log.warning(why, extra={log_keys.PATH: path})
     try:
-        os.makedirs(directory, mode=_DIRECTORY_MODE, exist_ok=True)
+        os.unlink(path)
     except OSError as error:
-        raise ConfigError(
-            f"cannot make directory {directory!r} for records: {errno.errorcode.get(error.errno or 0, '')}; see --state-dir",
-            exit_code=1,
-        ) from error
-    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"directory {directory!r} for records is not writable; see --state-dir", exit_code=1
+        log.warning(
+            "it cannot be removed",
+            extra={log_keys.PATH: path, log_keys.ERROR: errno.errorcode.get(error.errno or 0, "")},
+        )
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+
+
+def _make_state_directory(directory: str) -> None:
+    """Make it, or go without where the disk is full: pods start all the same, and a write tries again."""
+    try:
+        make_private_directory(directory, "--state-dir, SSCSI_STATE_DIR")
+    except DiskFullError as error:
+        log.warning(
+            "no state directory; the run directory keeps the records",
+            extra={log_keys.PATH: directory, log_keys.ERROR: str(error)},
         )

@@ -34,6 +34,13 @@ class TcpServer:
         )
         add_services(self._server)
 
+    def check(self) -> None:
+        """Nothing to check before the port is taken."""
+
+    def claim(self, stop: threading.Event) -> bool:
+        """As SocketServer's; a port can't be had before it is listened on."""
+        return not stop.is_set()
+
     def serve(self, stop: threading.Event) -> bool:
         """Listen. Raises ConfigError when the address is taken or wrong."""
         try:

@@ -62,16 +62,31 @@ class SocketServer:
         self._lock = -1
         self._identity: tuple[int, int] | None = None
 
-    def serve(self, stop: threading.Event) -> bool:
-        """Take the path and serve; wait, with back-off, while another live server has it.
+    def check(self) -> None:
+        """Raise ConfigError for a path that can never work."""
+        if len(os.fsencode(self._temporary)) > _MAX_PATH_BYTES:
+            raise ConfigError(
+                f"socket path {self.path!r} is too long: a unix socket's path has at most {_MAX_PATH_BYTES - 2} bytes here",
+            )
+        directory = os.path.dirname(self.path)
+        if not os.path.isdir(directory):
+            raise ConfigError(
+                f"there is no directory {directory!r} for socket {self.path!r}; create it", exit_code=1
+            )
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise ConfigError(f"directory {directory!r} of socket {self.path!r} is not writable", exit_code=1)
 
-        True when serving; False when `stop` was set first. Raises ConfigError for a path that can never work.
+    def claim(self, stop: threading.Event) -> bool:
+        """Have the path to ourselves; wait, with back-off, while another live server has it.
+
+        From then on no other of ours takes it. True when it is ours; False when `stop` was set first. Raises
+        ConfigError for a path that can never work.
         """
-        self._check_path()
+        self.check()
         said = ""
         for delay in delays(first_seconds=0.1, factor=1.6, max_seconds=5.0):
             try:
-                self._take()
+                self._claim()
             except SocketBusyError as busy:
                 if str(busy) != said:
                     said = str(busy)
@@ -79,9 +94,16 @@ class SocketServer:
                 if stop.wait(delay):
                     return False
             else:
-                log.info("serving", extra={PATH: self.path})
                 return True
         raise AssertionError("delays never end")
+
+    def serve(self, stop: threading.Event) -> bool:
+        """Claim the path and serve. True when serving; False when `stop` was set first. Raises ConfigError."""
+        if not self.claim(stop):
+            return False
+        self._serve()
+        log.info("serving", extra={PATH: self.path})
+        return True
 
     def is_ours(self) -> bool:
         """Whether the path is still the socket that this server made."""
@@ -105,23 +127,12 @@ class SocketServer:
             os.close(self._lock)
             self._lock = -1
 
-    def _check_path(self) -> None:
-        if len(os.fsencode(self._temporary)) > _MAX_PATH_BYTES:
-            raise ConfigError(
-                f"socket path {self.path!r} is too long: a unix socket's path has at most {_MAX_PATH_BYTES - 2} bytes here",
-            )
-        directory = os.path.dirname(self.path)
-        if not os.path.isdir(directory):
-            raise ConfigError(
-                f"there is no directory {directory!r} for socket {self.path!r}; create it", exit_code=1
-            )
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise ConfigError(f"directory {directory!r} of socket {self.path!r} is not writable", exit_code=1)
-
-    def _take(self) -> None:
+    def _claim(self) -> None:
         if self._lock < 0:
             self._lock = _lock(self.path + ".lock")
         _check_free(self.path)
+
+    def _serve(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._temporary)
         server = grpc.server(

@@ -69,4 +69,5 @@ def _change(response: sscsi_pb2.WatchResponse) -> VolumeChange:
         snapshot=response.snapshot,
         volumes=tuple(volume_from_message(volume) for volume in response.volumes),
         removed_target_paths=tuple(response.removed_target_paths),
+        unknown_volumes=response.unknown_volumes,
     )

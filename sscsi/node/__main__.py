@@ -5,7 +5,7 @@ import sys
 import threading
 
 from sscsi.edges.file_trees import LinuxFileTrees
-from sscsi.edges.linux_mounts import LinuxMounter
+from sscsi.edges.linux_mounts import LinuxMounter, check_mount_rights
 from sscsi.edges.record_files import RecordFiles
 from sscsi.edges.run_directory import make_run_directory
 from sscsi.node.config import NodeConfig, parse
@@ -15,6 +15,7 @@ from sscsi.process.run import room
 
 def serve(config: NodeConfig, stop: threading.Event) -> int:
     """Wire the room and run it."""
+    check_mount_rights()
     make_run_directory(config.run_directory)
     node = NodeRoom(
         config,

@@ -41,11 +41,10 @@ class Admission:
 
         Raises OverloadedError, StoppingError.
         """
-        if self._is_free(name):
-            provider = self._enter(name, timeout_seconds)
-        else:
+        provider = self._take_free(name)
+        if provider is None:
             with waiting():
-                provider = self._enter(name, timeout_seconds)
+                provider = self._wait(name, timeout_seconds)
         try:
             yield
         finally:
@@ -55,11 +54,6 @@ class Admission:
                 if not provider.taken and not provider.waiting:
                     self._providers.pop(name, None)
 
-    def _is_free(self, name: str) -> bool:
-        with self._lock:
-            provider = self._providers.get(name)
-            return provider is None or provider.taken < self._places
-
     def close(self) -> None:
         """Take no more publishes and turn away those that wait."""
         with self._lock:
@@ -67,31 +61,40 @@ class Admission:
             for provider in self._providers.values():
                 provider.freed.notify_all()
 
-    def _enter(self, name: str, timeout_seconds: float) -> _Provider:
+    def _take_free(self, name: str) -> _Provider | None:
+        """A place of the provider if one is free now."""
         with self._lock:
+            self._check_open()
             provider = self._providers.setdefault(name, _Provider(self._lock))
-            if provider.taken >= self._places and not self._closed:
-                self._wait(name, provider, timeout_seconds)
-            if self._closed:
-                raise StoppingError("the driver is stopping; try again later")
+            if provider.taken >= self._places:
+                return None
             provider.taken += 1
             return provider
 
-    def _wait(self, name: str, provider: _Provider, timeout_seconds: float) -> None:
-        waiting = sum(each.waiting for each in self._providers.values())
-        if waiting >= self._max_waiting:
-            raise OverloadedError(
-                f"{waiting} publishes wait already (--max-waiting-publishes); try again later"
-            )
-        provider.waiting += 1
-        try:
-            free = provider.freed.wait_for(
-                lambda: self._closed or provider.taken < self._places, timeout_seconds
-            )
-        finally:
-            provider.waiting -= 1
-        if not free:
-            raise OverloadedError(
-                f"provider {name!r} has {self._places} publishes under way (--max-publishes-per-provider) "
-                f"and none ended in {timeout_seconds:.0f} s; try again later"
-            )
+    def _wait(self, name: str, timeout_seconds: float) -> _Provider:
+        with self._lock:
+            waiting = sum(each.waiting for each in self._providers.values())
+            if waiting >= self._max_waiting:
+                raise OverloadedError(
+                    f"{waiting} publishes wait already (--max-waiting-publishes); try again later"
+                )
+            provider = self._providers.setdefault(name, _Provider(self._lock))
+            provider.waiting += 1
+            try:
+                free = provider.freed.wait_for(
+                    lambda: self._closed or provider.taken < self._places, timeout_seconds
+                )
+            finally:
+                provider.waiting -= 1
+            self._check_open()
+            if not free:
+                raise OverloadedError(
+                    f"provider {name!r} has {self._places} publishes under way (--max-publishes-per-provider) "
+                    f"and none ended in {timeout_seconds:.0f} s; try again later"
+                )
+            provider.taken += 1
+            return provider
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoppingError("the driver is stopping; try again later")

@@ -14,6 +14,7 @@ from sscsi.process.run import LOG_FLAGS
 
 PROGRAM = "sscsi-node"
 _MIB = 1024 * 1024
+_MAX_CONTENT_BYTES = 1024**4
 _LATER = "its feature comes with a later release."
 _NO_API = "this program never talks to the API; status-sync does."
 _NO_GO = "it belongs to Go's profiler."
@@ -191,6 +192,10 @@ class NodeConfig:
         ):
             if value <= 0:
                 raise ConfigError(f"flag --{name}: must be more than 0, not {value:g}")
+        if self.content_limit_bytes > _MAX_CONTENT_BYTES:
+            raise ConfigError(
+                f"flag --content-limit: must be at most {_MAX_CONTENT_BYTES} (1 TiB), not {self.content_limit_bytes}"
+            )
         for name, value in (
             ("max-waiting-publishes", self.max_waiting_publishes),
             ("stop-grace", self.stop_grace_seconds),

@@ -86,14 +86,14 @@ def write_files(tree: VolumeTree, files: tuple[PlannedFile, ...], gid: int | Non
     except SscsiError:
         tidy_quietly(tree)
         raise
-    if root:
-        tidy_quietly(tree)
     if current_version(tree) != version:
         raise ContentNotProvenError(f"{DATA_LINK} does not name the version that was just written")
+    if root:
+        tidy_quietly(tree)
     return Content(data_directory=version, files=())
 
 
-def accept_written_by_provider(tree: VolumeTree, provider: str) -> Content:
+def accept_written_by_provider(tree: VolumeTree, provider: str, gid: int | None) -> Content:
     """The content after an answer without files: what the provider wrote itself, or what was there before.
 
     Raises ContentNotProvenError when there is nothing.
@@ -106,13 +106,28 @@ def accept_written_by_provider(tree: VolumeTree, provider: str) -> Content:
         raise ContentNotProvenError(
             f"provider {provider!r} answered without files and wrote none to the target path itself"
         )
+    if gid is not None and tree.group != gid:
+        tree.set_group(gid)
     if tree.group is not None:
         tree.grant_group_read(files)
     return Content(data_directory="", files=files)
 
 
+def rewritten_files(tree: VolumeTree, files: Sequence[ContentFile]) -> tuple[ContentFile, ...] | None:
+    """Files that a provider wrote, as they are after a call of it that failed half-way; None when one is gone.
+
+    Such a call leaves new files beside old ones, each whole: a running pod keeps them, and the next call goes on.
+    """
+    present = {file.path: file for file in tree.list_files()}
+    return (
+        tuple(present[file.path] for file in files) if all(file.path in present for file in files) else None
+    )
+
+
 def tidy(tree: VolumeTree, root: dict[str, RootEntry], current: str) -> None:
-    """Remove what interrupted writes and older versions left."""
+    """Remove what interrupted writes and older versions left; nothing where no version is known to be the current."""
+    if DATA_LINK in root and not current:
+        return
     for name in leftovers(root, tree.list_directory(current) if current else ()):
         tree.remove(name)
 
@@ -134,25 +149,24 @@ def _write_version(tree: VolumeTree, plan: FilePlan, version: str, root: dict[st
         tree.write_file(version, file)
     for name in plan.links:
         tree.add_link(name, visible_target(name))
+    if DATA_LINK_TEMPORARY in root:
+        tree.remove(DATA_LINK_TEMPORARY)
+    tree.add_link(DATA_LINK_TEMPORARY, version)
+    # From here on nothing needs room in the volume: what is removed is not missed by a failure.
     _remove_all(tree, plan.removed)
-    _place_link(tree, DATA_LINK_TEMPORARY, version, DATA_LINK, root)
+    tree.rename(DATA_LINK_TEMPORARY, DATA_LINK)
     for name in plan.replaced:
         if root[name].kind is EntryKind.DIRECTORY:
             tree.remove(name)
-        _place_link(tree, VISIBLE_LINK_TEMPORARY, visible_target(name), name, root)
+        if VISIBLE_LINK_TEMPORARY in root:
+            tree.remove(VISIBLE_LINK_TEMPORARY)
+        tree.add_link(VISIBLE_LINK_TEMPORARY, visible_target(name))
+        tree.rename(VISIBLE_LINK_TEMPORARY, name)
 
 
 def _remove_all(tree: VolumeTree, names: Sequence[str]) -> None:
     for name in names:
         tree.remove(name)
-
-
-def _place_link(tree: VolumeTree, temporary: str, target: str, name: str, root: dict[str, RootEntry]) -> None:
-    """Make `name` a link to `target`, in place of whatever file or link it was, atomically."""
-    if temporary in root:
-        tree.remove(temporary)
-    tree.add_link(temporary, target)
-    tree.rename(temporary, name)
 
 
 def _version_name() -> str:

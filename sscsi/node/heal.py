@@ -1,7 +1,7 @@
 """At start: what a crash left is healed or reported, before kubelet is served."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sscsi.core import log_keys
 from sscsi.core.mount_info import MountEntry
@@ -16,11 +16,24 @@ log = logging.getLogger(__name__)
 
 
 class Healer:
-    """Checks the records against the mounts, once."""
+    """Checks the records against the mounts, once.
+
+    `driver_of` tells from a target path which driver kubelet mounted it with, empty when that is not known.
+    """
 
     def __init__(
-        self, *, mounter: Mounter, trees: FileTrees, store: RecordStore, volumes: Volumes, boot_id: str
+        self,
+        *,
+        mounter: Mounter,
+        trees: FileTrees,
+        store: RecordStore,
+        volumes: Volumes,
+        boot_id: str,
+        driver_name: str,
+        driver_of: Callable[[str], str],
     ) -> None:
+        self._driver_name = driver_name
+        self._driver_of = driver_of
         self._mounter = mounter
         self._trees = trees
         self._store = store
@@ -70,7 +83,12 @@ class Healer:
         return ""
 
     def _report_unknown(self, path: str) -> None:
-        """A tmpfs of kubelet's inline CSI shape and no record: upstream's volume, another driver's, or a crash's."""
+        """A tmpfs of kubelet's inline CSI shape and no record: upstream's volume or a crash's, unless kubelet wrote
+        beside it that it is another driver's.
+        """
+        if self._driver_of(path) not in {"", self._driver_name}:
+            return
+        self._volumes.note_unknown(path)
         try:
             with self._trees.open(path) as tree:
                 content = look_content(tree, None)

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 
 from sscsi.core import log_keys
 from sscsi.core.provider_class import SecretProviderClass
-from sscsi.core.volume_record import VolumeRecord
+from sscsi.core.volume_record import ContentFile, VolumeRecord
 from sscsi.errors import (
     ClassInvalidError,
     ClassMissingInRequestError,
@@ -26,9 +26,10 @@ from sscsi.errors import (
 )
 from sscsi.node.admission import Admission
 from sscsi.node.class_cache import ClassCache
-from sscsi.node.content import Content, accept_written_by_provider, look_content, write_files
+from sscsi.node.content import Content, accept_written_by_provider, look_content, rewritten_files, write_files
 from sscsi.node.deadline import Deadline
 from sscsi.node.new_record import boottime, record_adoption, record_delivery
+from sscsi.node.ownership import check_may_be_ours
 from sscsi.node.provider_fetch import Fetched, ProviderFetch, Versions, failure_text
 from sscsi.node.publish_request import PublishRequest
 from sscsi.node.stages import Stages
@@ -117,6 +118,8 @@ class Publisher:
             record = None
         with self._trees.open(request.target_path) as tree:
             content = look_content(tree, record)
+            if content is None and record is None:
+                check_may_be_ours(request.target_path, tree)
         if record is not None and content is not None and record.data_directory != content.data_directory:
             record = None
         return Found(state=state, record=record, content=content)
@@ -174,13 +177,32 @@ class Publisher:
         except InvalidRequestError:
             raise
         except SscsiError as error:
-            self._volumes.put(dataclasses.replace(record, attempt_time=time.time(), last_error=str(error)))
+            self._volumes.put(
+                dataclasses.replace(
+                    record,
+                    attempt_time=time.time(),
+                    last_error=str(error),
+                    files=self._files_now(request, record),
+                )
+            )
             log.error(
                 "refresh failed, the content stays", extra={**_about(request), log_keys.ERROR: str(error)}
             )
             return
         if (refreshed.data_directory, refreshed.files) != (record.data_directory, record.files):
             log.info("refreshed", extra=_about(request))
+
+    def _files_now(self, request: PublishRequest, record: VolumeRecord) -> tuple[ContentFile, ...]:
+        """The files of the record as they are now: a provider that writes them itself may have replaced some
+        before it failed, and the running pod keeps what is there.
+        """
+        if not record.files:
+            return ()
+        try:
+            with self._trees.open(request.target_path) as tree:
+                return rewritten_files(tree, record.files) or record.files
+        except SscsiError:
+            return record.files
 
     def _class(self, request: PublishRequest, deadline: Deadline) -> SecretProviderClass:
         """The class of the request, in upstream's order of checks (reference, 2.4, steps 10 to 15)."""
@@ -263,7 +285,7 @@ def _write(
     try:
         if fetched.files:
             return write_files(tree, fetched.files, request.gid)
-        return accept_written_by_provider(tree, provider_class.provider)
+        return accept_written_by_provider(tree, provider_class.provider, request.gid)
     except SscsiError as error:
         raise type(error)(failure_text(request, error, fetched.files)) from error
 

@@ -11,6 +11,7 @@ import grpc
 from sscsi.core import log_keys, mount_info
 from sscsi.edges.classes_grpc import StatusSyncClasses
 from sscsi.edges.grpc_status import StatusInterceptor
+from sscsi.edges.kubelet_files import driver_of
 from sscsi.edges.provider_sockets import ProviderSockets
 from sscsi.edges.quick_lane import QuickLane
 from sscsi.edges.tcp_server import TcpServer
@@ -66,7 +67,13 @@ class NodeRoom:
         self._quick_pool = futures.ThreadPoolExecutor(_QUICK_THREADS, "quick")
         self._volumes = Volumes(store)
         self._healer = Healer(
-            mounter=mounter, trees=trees, store=store, volumes=self._volumes, boot_id=boot_id
+            mounter=mounter,
+            trees=trees,
+            store=store,
+            volumes=self._volumes,
+            boot_id=boot_id,
+            driver_name=config.driver_name,
+            driver_of=driver_of,
         )
         self._status_sync = StatusSyncClasses(os.path.join(config.run_directory, "statussync.sock"))
         self._providers = ProviderSockets(
@@ -117,9 +124,14 @@ class NodeRoom:
 
     def serve(self, stop: threading.Event) -> int:
         """Heal, serve until `stop` is set, leave in order. The exit code."""
-        with open("/proc/self/mountinfo", "rb") as file:
-            self._healer.heal(list(mount_info.parse(file.read())))
+        for server in self._servers:
+            server.check()
         try:
+            # A predecessor that still serves kubelet writes the very volumes and records that are healed.
+            if not self._servers[-1].claim(stop):
+                return 0
+            with open("/proc/self/mountinfo", "rb") as file:
+                self._healer.heal(list(mount_info.parse(file.read())))
             if not all(server.serve(stop) for server in self._servers):
                 return 0
             while not stop.wait(_WATCH_SECONDS):

@@ -2,7 +2,8 @@
 
 Kubelet repeats this call until it succeeds and the pod hangs in Terminating meanwhile, so nothing here fails
 because something is gone already. Nothing outside the target path is ever touched (CVE-2026-3865 was such a
-clean-up): a directory is emptied only where its path has kubelet's exact shape, by descriptor.
+clean-up): what is unmounted may be ours (`ownership`), and a directory is emptied only where its path has kubelet's
+exact shape, by descriptor.
 """
 
 import logging
@@ -10,6 +11,7 @@ import logging
 from sscsi.core import log_keys
 from sscsi.core.target_path import clean_target_path, kubelet_volume
 from sscsi.errors import InvalidRequestError, MountError, SscsiError, TargetPathError
+from sscsi.node.ownership import check_may_unmount
 from sscsi.node.volumes import Volumes
 from sscsi.pb import csi_pb2
 from sscsi.ports import FileTrees, Mounter
@@ -50,9 +52,12 @@ class Unpublisher:
         )
 
     def _unmount_all(self, path: str) -> int:
+        recorded = self._volumes.get(path) is not None
         for count in range(_MAX_STACKED):
-            if not self._mounter.look(path).is_mount_point:
+            state = self._mounter.look(path)
+            if not state.is_mount_point:
                 return count
+            check_may_unmount(path, state, self._trees, recorded=recorded)
             try:
                 self._mounter.unmount(path)
             except MountError:

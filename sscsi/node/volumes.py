@@ -72,6 +72,10 @@ class Volumes:
         self._watchers: set[Watcher] = set()
         self._revision = 0
         self._ended = False
+        # Volumes whose record is not where it belongs; each is changed under its own lock only.
+        self._unsaved: set[str] = set()
+        # Mounts that may be volumes and have no record; see `note_unknown`.
+        self._unknown: set[str] = set()
 
     @contextlib.contextmanager
     def locked(self, target_path: str) -> Iterator[None]:
@@ -96,11 +100,16 @@ class Volumes:
         """Record a volume. Content that is in place is not taken back because no record could be kept.
 
         A record that differs in its times alone is kept in memory: an unchanged refresh writes no file (design
-        P3), and after a restart the volume is merely due a little early.
+        P3), and after a restart the volume is merely due a little early. One that found no room is written again.
         """
+        path = record.target_path
+        if path not in self._unsaved and _same_but_times(record, self.get(path)):
+            self.restore(record)
+            return
+        self._unsaved.add(path)
         try:
-            if not _same_but_times(record, self.get(record.target_path)):
-                self._store.write(record)
+            if self._store.write(record):
+                self._unsaved.discard(path)
         except RecordError as error:
             log.error(
                 "a volume has no record; a restart will adopt it",
@@ -112,7 +121,21 @@ class Volumes:
         """Take a record that the store has already."""
         with self._lock:
             self._records[record.target_path] = record
+            self._unknown.discard(record.target_path)
             self._tell(record.target_path, record)
+
+    def note_unknown(self, target_path: str) -> None:
+        """A mount that may be a volume, with a pod on it, has no record until its next publish or unpublish: what
+        the cluster holds for it must not be taken for unwanted meanwhile.
+        """
+        with self._lock:
+            self._unknown.add(target_path)
+
+    @property
+    def unknown_count(self) -> int:
+        """How many mounts may be volumes that nobody knows."""
+        with self._lock:
+            return len(self._unknown)
 
     def remove(self, target_path: str) -> None:
         """Forget a volume. A record that can't be removed (a disk turned read-only) is left: it counts for nothing
@@ -125,8 +148,11 @@ class Volumes:
                 "the record of a volume that is gone remains; a restart drops it",
                 extra={log_keys.TARGET_PATH: target_path, log_keys.ERROR: str(error)},
             )
+        self._unsaved.discard(target_path)
         with self._lock:
-            if self._records.pop(target_path, None) is not None:
+            was_unknown = target_path in self._unknown
+            self._unknown.discard(target_path)
+            if self._records.pop(target_path, None) is not None or was_unknown:
                 self._tell(target_path, None)
 
     def all(self) -> list[VolumeRecord]:

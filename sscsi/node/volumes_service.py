@@ -32,7 +32,10 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
         with self._volumes.watching() as watcher:
             sent, records = self._volumes.snapshot()
             yield sscsi_pb2.WatchResponse(
-                revision=sent, snapshot=True, volumes=map(record_to_message, records)
+                revision=sent,
+                snapshot=True,
+                volumes=map(record_to_message, records),
+                unknown_volumes=self._volumes.unknown_count,
             )
             while context.is_active() and not watcher.ended:
                 with self._waiting():
@@ -40,7 +43,7 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
                 # What was pending when the snapshot was taken is in it.
                 news = [change for change in changes if change.revision > sent]
                 if news:
-                    response = _message(news)
+                    response = _message(news, self._volumes.unknown_count)
                     sent = response.revision
                     yield response
                     with self._waiting():
@@ -71,9 +74,10 @@ class RoomService(sscsi_pb2_grpc.RoomServicer):
         )
 
 
-def _message(changes: Sequence[Change]) -> sscsi_pb2.WatchResponse:
+def _message(changes: Sequence[Change], unknown: int) -> sscsi_pb2.WatchResponse:
     return sscsi_pb2.WatchResponse(
         revision=max(change.revision for change in changes),
         volumes=[record_to_message(change.record) for change in changes if change.record is not None],
         removed_target_paths=[change.target_path for change in changes if change.record is None],
+        unknown_volumes=unknown,
     )

@@ -50,10 +50,15 @@ class WatchResponse(google.protobuf.message.Message):
     SNAPSHOT_FIELD_NUMBER: builtins.int
     VOLUMES_FIELD_NUMBER: builtins.int
     REMOVED_TARGET_PATHS_FIELD_NUMBER: builtins.int
+    UNKNOWN_VOLUMES_FIELD_NUMBER: builtins.int
     revision: builtins.int
     """Grows with each change; starts anew when the node room does."""
     snapshot: builtins.bool
     """True: `volumes` is everything there is, forget what was known before."""
+    unknown_volumes: builtins.int
+    """Mounts that may be volumes and have no record, until their next publish or unpublish. While there are any,
+    what no volume seems to want may be theirs.
+    """
     @property
     def volumes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Volume]: ...
     @property
@@ -67,8 +72,9 @@ class WatchResponse(google.protobuf.message.Message):
         snapshot: builtins.bool = ...,
         volumes: collections.abc.Iterable[global___Volume] | None = ...,
         removed_target_paths: collections.abc.Iterable[builtins.str] | None = ...,
+        unknown_volumes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["removed_target_paths", b"removed_target_paths", "revision", b"revision", "snapshot", b"snapshot", "volumes", b"volumes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["removed_target_paths", b"removed_target_paths", "revision", b"revision", "snapshot", b"snapshot", "unknown_volumes", b"unknown_volumes", "volumes", b"volumes"]) -> None: ...
 
 global___WatchResponse = WatchResponse
 

@@ -32,6 +32,10 @@ RECORD = VolumeRecord(
 )
 
 TEXTS = st.text(max_size=20)
+NAMES = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=9
+).filter(lambda name: name not in {".", ".."})
+PATHS = st.lists(NAMES, min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
 INTEGERS = st.integers(min_value=0, max_value=2**64 - 1)
 SECONDS = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
 RECORDS = st.builds(
@@ -39,7 +43,7 @@ RECORDS = st.builds(
     boot_id=TEXTS,
     device=INTEGERS,
     volume_id=TEXTS,
-    target_path=TEXTS,
+    target_path=PATHS,
     pod_name=TEXTS,
     pod_namespace=TEXTS,
     pod_uid=TEXTS,
@@ -84,6 +88,11 @@ def test_equal_records_are_equal_bytes_of_one_line(record: VolumeRecord) -> None
 def test_a_path_that_is_no_text_reads_back() -> None:
     record = dataclasses.replace(RECORD, target_path=b"/a/\xff".decode(errors="surrogateescape"))
     assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize("path", ["", "relative", "/", "/a/../b", "/a\0b", "//a", "/\ud800"])
+def test_a_record_of_a_path_that_nobody_could_publish_is_none(path: str) -> None:
+    assert decode(encode(dataclasses.replace(RECORD, target_path=path))) is None
 
 
 @given(st.integers(min_value=0, max_value=len(encode(RECORD)) - 2))

@@ -15,11 +15,12 @@ class FakeRecords:
     def load_all(self) -> list[VolumeRecord]:
         return list(self.records.values())
 
-    def write(self, record: VolumeRecord) -> None:
+    def write(self, record: VolumeRecord) -> bool:
         if self.error is not None:
             raise self.error
         self.writes += 1
         self.records[record.target_path] = record
+        return True
 
     def delete(self, target_path: str) -> None:
         if self.error is not None:

@@ -347,7 +347,13 @@ def test_a_mount_that_cannot_be_looked_at_is_reported_and_no_reason_not_to_start
     trees.failures["open"] = TargetPathError(f"cannot open target path {TARGET}: EIO")
     line = f"42 27 0:39 / {TARGET} rw - tmpfs tmpfs rw"
     Healer(
-        mounter=FakeMounter(disk), trees=trees, store=records, volumes=Volumes(records), boot_id="boot"
+        mounter=FakeMounter(disk),
+        trees=trees,
+        store=records,
+        volumes=Volumes(records),
+        boot_id="boot",
+        driver_name="ours",
+        driver_of=lambda _path: "ours",
     ).heal(mount_info.parse(line.encode()))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING

@@ -5,24 +5,16 @@ import grpc
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.edges.class_messages import class_from_message, record_to_message
-from sscsi.edges.unix_socket import unix_target
+from sscsi.edges.unix_socket import ROOM_CHANNEL_OPTIONS, unix_target
 from sscsi.errors import ClassInvalidError, ClassNotFoundError, ClusterUnavailableError
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
-
-_OPTIONS = (
-    ("grpc.default_authority", "localhost"),
-    # Rooms start in any order, and a peer that restarts is back within a second or two.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 
 
 class StatusSyncClasses:
     """The ClassSource port over `socket_path`. Waits, within a call's time-out, for status-sync to be there."""
 
     def __init__(self, socket_path: str) -> None:
-        self._channel = grpc.insecure_channel(unix_target(socket_path), _OPTIONS)
+        self._channel = grpc.insecure_channel(unix_target(socket_path), ROOM_CHANNEL_OPTIONS)
         self._stub = sscsi_pb2_grpc.ClassesStub(self._channel)
 
     def get(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:

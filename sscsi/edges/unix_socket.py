@@ -28,6 +28,15 @@ log = logging.getLogger(__name__)
 _MAX_PATH_BYTES = 107
 _CONNECT_SECONDS = 2.0
 
+# What a channel from one room to another needs.
+ROOM_CHANNEL_OPTIONS = (
+    ("grpc.default_authority", "localhost"),
+    # Rooms start in any order, and a peer that restarts is back within a second or two.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
 AddServices = Callable[[grpc.Server], object]
 
 

@@ -7,7 +7,7 @@ import grpc
 
 from sscsi.core.published_volume import VolumeChange
 from sscsi.edges.class_messages import volume_from_message
-from sscsi.edges.unix_socket import unix_target
+from sscsi.edges.unix_socket import ROOM_CHANNEL_OPTIONS, unix_target
 from sscsi.errors import RoomUnavailableError
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
@@ -15,11 +15,7 @@ from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 # edited by hand, is put right then. Upstream's own period for that is five minutes, too.
 WATCH_SECONDS = 300.0
 _OPTIONS = (
-    ("grpc.default_authority", "localhost"),
-    # Rooms start in any order, and a peer that restarts is back within a second or two.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    *ROOM_CHANNEL_OPTIONS,
     # A snapshot of many volumes with many objects each is over gRPC's 4 MiB.
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )

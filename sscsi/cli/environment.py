@@ -19,6 +19,11 @@ from sscsi.node.config import NodeConfig
 from sscsi.process.flags import Flag, Flags
 from sscsi.provider_file import config as provider_file_config
 
+# `stopwaitsecs` in supervisord.conf of the programs that take flags here; a test compares them.
+STOP_WAIT_SECONDS = {"sscsi-node": 12.0, "sscsi-statussync": 6.0}
+# What a room needs for its own end, when the grace of its calls is over.
+STOP_MARGIN_SECONDS = 1.0
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -45,6 +50,8 @@ def complete(arguments: Sequence[str], environ: Mapping[str, str], *, host_name:
     _adopt_flags(variables, node_config.flags_for({**environ, **variables}), node.flags)
 
     statussync = statussync_config.parse(statussync_arguments, {**environ, **variables})
+    _check_grace("sscsi-node", node.stop_grace_seconds)
+    _check_grace("sscsi-statussync", statussync.stop_grace_seconds)
     serves_files = bool(variables["SSCSI_FILE_PROVIDER_ROOT"])
     if serves_files:
         provider_file_config.parse([], {**environ, **variables})
@@ -74,6 +81,16 @@ def _words(variables: Mapping[str, str], name: str) -> list[str]:
         return shlex.split(variables[name])
     except ValueError as error:
         raise ConfigError(f"variable {name}: {error}; quote it as for a shell") from error
+
+
+def _check_grace(program: str, grace_seconds: float) -> None:
+    """Refuse a grace that supervisord would cut short without a word."""
+    wait = STOP_WAIT_SECONDS[program]
+    if grace_seconds > wait - STOP_MARGIN_SECONDS:
+        raise ConfigError(
+            f"flag --stop-grace: {grace_seconds:g} s is too long: supervisord kills {program} after {wait:g} s; "
+            f"give at most {wait - STOP_MARGIN_SECONDS:g}s"
+        )
 
 
 def _adopt_flags(variables: dict[str, str], flags: Iterable[Flag], parsed: Flags) -> None:

@@ -101,6 +101,10 @@ def test_the_file_provider_starts_only_with_a_root() -> None:
         ([], {"SSCSI_NODE_ARGS": "--no-such-flag"}, "--no-such-flag"),
         ([], {"SSCSI_STATUSSYNC_ARGS": '"'}, "SSCSI_STATUSSYNC_ARGS"),
         ([], {"SSCSI_STATUSSYNC_ARGS": "--no-such-flag"}, "--no-such-flag"),
+        (["--stop-grace=11001ms"], {}, "--stop-grace: 11.001 s"),
+        ([], {"SSCSI_NODE_ARGS": "--stop-grace=1m"}, "kills sscsi-node after 12 s"),
+        ([], {"SSCSI_STATUSSYNC_ARGS": "--stop-grace=6s"}, "--stop-grace: 6 s"),
+        ([], {"SSCSI_STATUSSYNC_ARGS": "--stop-grace=6s"}, "kills sscsi-statussync after 6 s"),
         ([], {"SSCSI_CLUSTER": "directory:/classes"}, "--cluster"),
         ([], {"SSCSI_CLUSTER": "dir:"}, "--cluster"),
         ([], {"SSCSI_CLUSTER": "kubernetes"}, "--cluster"),
@@ -122,6 +126,14 @@ def test_a_wrong_command_line_or_variable_is_named(
     assert named in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert refusal.value.exit_code == 2
+
+
+def test_a_grace_that_supervisord_waits_for_is_taken() -> None:
+    found = variables("--stop-grace=11s", SSCSI_STATUSSYNC_ARGS="--stop-grace=5s")
+    assert (found["SSCSI_NODE_ARGS"], found["SSCSI_STATUSSYNC_ARGS"]) == (
+        "--stop-grace=11s",
+        "--stop-grace=5s",
+    )
 
 
 @pytest.mark.parametrize(

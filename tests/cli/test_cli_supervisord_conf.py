@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from supervisor.options import ServerOptions
 
-from sscsi.cli.environment import complete
-from sscsi.node import config as node_config
+from sscsi.cli.environment import STOP_MARGIN_SECONDS, STOP_WAIT_SECONDS, complete
+from sscsi.provider_file import config as provider_file_config
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CONF = os.path.join(ROOT, "supervisord.conf")
@@ -83,8 +83,18 @@ def test_node_stops_before_the_programs_that_its_calls_need(tmp_path: Any) -> No
 def test_the_waits_of_a_stop_fit_into_the_grace_of_a_pod(tmp_path: Any) -> None:
     found = programs(tmp_path)
     assert sum(program.stopwaitsecs + LOOP_SECONDS for program in found.values()) < KUBERNETES_GRACE_SECONDS
-    grace = node_config.parse([], {}).stop_grace_seconds
-    assert found["node"].stopwaitsecs > grace
+
+
+def test_supervisord_waits_as_long_as_sscsi_run_believes(tmp_path: Any) -> None:
+    waits = {f"sscsi-{name}": program.stopwaitsecs for name, program in programs(tmp_path).items()}
+    assert {name: waits[name] for name in STOP_WAIT_SECONDS} == STOP_WAIT_SECONDS
+
+
+def test_the_file_provider_which_takes_no_flags_here_is_given_its_grace(tmp_path: Any) -> None:
+    program = programs(tmp_path)["provider-file"]
+    assert program.command == "sscsi-provider-file"
+    grace = provider_file_config.parse(["--root=/s"], {}).stop_grace_seconds
+    assert program.stopwaitsecs >= grace + STOP_MARGIN_SECONDS
 
 
 def test_no_log_goes_to_a_file_and_nobody_can_give_orders(tmp_path: Any) -> None:

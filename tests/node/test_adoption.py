@@ -202,3 +202,39 @@ class TestFalseSuccess:
         os.symlink(target, f"{target_path}/..data")
         node.publish(target_path)
         assert pod_view(target_path) == FETCHED
+
+
+class TestForeignMounts:
+    """At a path that is not of kubelet's shape and has no record, a mount may be anybody's."""
+
+    @pytest.mark.parametrize("name", ["file", "directory/file"])
+    def test_a_tmpfs_with_files_of_somebody_else_is_neither_filled_nor_unmounted(
+        self, node: NodeInProcess, provider: FakeProvider, name: str
+    ) -> None:
+        target_path = f"{node.place.base}/elsewhere"
+        theirs: View = {name: (0o644, b"theirs")}
+        top = name.partition("/")[0]
+        upstream_volume(target_path, theirs, layout=False)
+        for call in (lambda: node.publish(target_path), lambda: node.unpublish(target_path)):
+            code, message = refusal(call)
+            assert code is grpc.StatusCode.INTERNAL
+            assert f"is a mount with files of somebody else in it ({top!r})" in message
+        assert pod_view(target_path) == theirs
+        assert len(node.place.mounts(target_path)) == 1
+        assert provider.requests == []
+
+    def test_an_empty_tmpfs_may_be_ours_and_is_filled(self, node: NodeInProcess) -> None:
+        target_path = f"{node.place.base}/elsewhere"
+        upstream_volume(target_path, {}, layout=False)
+        node.publish(target_path)
+        assert pod_view(target_path) == FETCHED
+        node.unpublish(target_path)
+        assert not os.path.lexists(target_path)
+
+    def test_upstreams_volume_is_taken_over_and_given_back_there_too(self, node: NodeInProcess) -> None:
+        target_path = f"{node.place.base}/elsewhere"
+        upstream_volume(target_path, UPSTREAMS)
+        node.publish(target_path)
+        assert pod_view(target_path) == UPSTREAMS
+        node.unpublish(target_path)
+        assert not os.path.lexists(target_path)

@@ -254,6 +254,10 @@ class TestRefused:
             ("--pprof-port=x", "flag --pprof-port: 'x' is not a whole number"),
             ("--max-call-recv-msg-size=0", "flag --max-call-recv-msg-size: must be more than 0, not 0"),
             ("--content-limit=0", "flag --content-limit: must be more than 0, not 0"),
+            (
+                "--content-limit=1099511627777",
+                "flag --content-limit: must be at most 1099511627776 (1 TiB), not 1099511627777",
+            ),
             ("--provider-timeout=-1s", "flag --provider-timeout: must be more than 0, not -1"),
             (
                 "--max-publishes-per-provider=0",

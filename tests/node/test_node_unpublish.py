@@ -85,6 +85,15 @@ class TestMounts:
         node.unpublish(target_path)
         assert_gone(node.place, target_path)
 
+    def test_a_mount_that_can_be_none_of_ours_stays(self, node: NodeInProcess) -> None:
+        target_path = f"{node.place.base}/elsewhere"
+        os.mkdir(target_path)
+        mount("proc", target_path, "proc")
+        code, message = refusal(lambda: node.unpublish(target_path))
+        assert code is grpc.StatusCode.INTERNAL
+        assert message.endswith("is a mount of another file system, and no volume of this driver")
+        assert len(node.place.mounts(target_path)) == 1
+
     def test_a_busy_volume_is_detached_and_its_reader_keeps_its_file(self, node: NodeInProcess) -> None:
         target_path = node.place.target_path()
         node.publish(target_path)

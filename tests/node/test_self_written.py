@@ -201,6 +201,56 @@ class TestRefresh:
         assert pod_view(target_path) == FIRST
         assert rotating.place.record().last_error.endswith("desc = no")
 
+    def test_one_that_fails_half_way_leaves_the_running_pod_what_is_there_and_the_next_goes_on(
+        self, rotating: NodeInProcess, writer: Writer, provider: FakeProvider
+    ) -> None:
+        target_path = rotating.place.target_path()
+        rotating.publish(target_path)
+
+        def half(request: provider_pb2.MountRequest) -> provider_pb2.MountResponse:
+            write(request.target_path, {"deep/er/key": SECOND["deep/er/key"]})
+            raise PermissionError("the second secret")
+
+        provider.answer = half
+        for _ in range(2):
+            rotating.publish(target_path)
+        assert pod_view(target_path) == SECOND
+        record = rotating.place.record()
+        assert "desc = " in record.last_error
+        assert dict(record.object_versions)["user"] == "v1"
+        provider.answer = writer
+        writer.view = SECOND
+        rotating.publish(target_path)
+        assert rotating.place.record().last_error == ""
+
+    def test_one_that_fails_after_it_removed_a_file_is_an_error_as_the_pod_has_less_than_it_needs(
+        self, rotating: NodeInProcess, writer: Writer, provider: FakeProvider
+    ) -> None:
+        target_path = rotating.place.target_path()
+        rotating.publish(target_path)
+
+        def remove(request: provider_pb2.MountRequest) -> provider_pb2.MountResponse:
+            os.unlink(f"{request.target_path}/user")
+            raise PermissionError("no more")
+
+        provider.answer = remove
+        rotating.publish(target_path)
+        provider.error = (grpc.StatusCode.PERMISSION_DENIED, "no")
+        assert refusal(lambda: rotating.publish(target_path))[0] is grpc.StatusCode.PERMISSION_DENIED
+        provider.error = None
+        provider.answer = writer
+        rotating.publish(target_path)
+        assert pod_view(target_path) == FIRST
+
+    def test_a_group_that_was_not_asked_for_at_first_is_given_to_what_is_written_later(
+        self, rotating: NodeInProcess
+    ) -> None:
+        target_path = rotating.place.target_path()
+        rotating.publish(target_path)
+        rotating.publish(publish_request(target_path, group=str(SOME_GID)))
+        modes = {path: mode for path, (mode, _) in pod_view(target_path).items()}
+        assert modes == {"user": 0o644, "deep/er/key": 0o640}
+
 
 class TestModes:
     def test_a_provider_that_turns_to_answering_with_files_replaces_all_that_it_wrote(

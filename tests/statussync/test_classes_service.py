@@ -26,8 +26,8 @@ from tests.statussync.making import make_class, make_volume
 TIMEOUT_SECONDS = 20.0
 
 
-class HeldCalls(sscsi_pb2_grpc.ClassesServicer):
-    """The service with an EnsureSecrets that comes to its work only after the test's `go_on`, if nobody is gone before."""
+class HeldCalls(ClassesService):
+    """The service, held back before its work until the test sets `go_on` or the caller is gone."""
 
     def __init__(self) -> None:
         self.volumes = VolumeSet(lambda: 0.0)
@@ -52,14 +52,14 @@ class HeldCalls(sscsi_pb2_grpc.ClassesServicer):
             queue=queue,
             problems=ProblemBoard(),
         )
-        self._service = ClassesService(cluster, controller, self._held)
+        super().__init__(cluster, controller, self._held)
 
     def EnsureSecrets(
         self, request: sscsi_pb2.EnsureSecretsRequest, context: grpc.ServicerContext
     ) -> sscsi_pb2.EnsureSecretsResponse:
         context.add_callback(self.go_on.set)
         try:
-            return self._service.EnsureSecrets(request, context)
+            return super().EnsureSecrets(request, context)
         finally:
             self.answered.set()
 

@@ -68,7 +68,9 @@ class Stage:
 
     def wait_serving(self, program: Program) -> bool:
         """Until kubelet is served: True; or until the node room has ended: False."""
-        wait_until(lambda: self.place.accepts() or not program.is_alive(), "the node room serves or has ended")
+        wait_until(
+            lambda: self.place.accepts() or not program.is_alive(), "the node room serves or has ended"
+        )
         return program.is_alive()
 
     def clear(self) -> None:

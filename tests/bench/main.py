@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import signal
 import sys
 import time
@@ -94,12 +95,13 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _run(plan: Plan, *, noise: bool) -> Report:
-    begun = time.monotonic()
+    begun, load = time.monotonic(), os.getloadavg()[0]
     with private_root() as root, bench_provider(root) as providers:
         timed = _rounds(plan, root, providers, noise=noise)
         large = _large(plan, root, providers, noise=noise)
         stages = {} if noise else _stages(plan, root, providers)
     return Report(
+        load=load,
         rounds=plan.rounds,
         names=(FLOOR, _rival(noise)),
         cases=timed.cases,

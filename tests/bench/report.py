@@ -20,6 +20,8 @@ _MIB = 1 << 20
 class Report:
     """Everything that one run found. `large` is by side; `stages` by content."""
 
+    # One-minute load average before the run: what else the machine was doing.
+    load: float
     rounds: int
     names: tuple[str, str]
     cases: Sequence[CaseFigures]
@@ -34,7 +36,7 @@ class Report:
     def document(self) -> dict[str, Any]:
         """The report as JSON values; milliseconds, bytes, and ratios to the floor."""
         return {
-            "machine": machine(),
+            "machine": {**machine(), "load": self.load},
             "rounds": self.rounds,
             "seconds": round(self.seconds, 1),
             "cases": [_case_document(each, self.names) for each in self.cases],
@@ -59,7 +61,7 @@ class Report:
         """The report for people."""
         return "\n".join(
             [
-                *_machine_lines(self.rounds),
+                *_machine_lines(self.rounds, self.load),
                 "",
                 *_case_lines(self.cases, self.names),
                 "",
@@ -88,10 +90,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _machine_lines(rounds: int) -> list[str]:
+def _machine_lines(rounds: int, load: float) -> list[str]:
     facts = ", ".join(f"{name} {value}" for name, value in machine().items())
     return [
-        f"machine: {facts}; rounds: {rounds}",
+        f"machine: {facts}; rounds: {rounds}; load before: {load:.1f}",
         "A publish is three calls, each on a new connection; CPU is of the driver's processes, in ms.",
     ]
 

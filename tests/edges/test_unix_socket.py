@@ -211,6 +211,33 @@ def test_of_two_of_ours_the_second_takes_over_when_the_first_has_closed(director
             assert second.server.is_ours()
 
 
+def test_a_claimed_path_is_kept_from_another_of_ours_before_anything_is_served(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with holder(path, "second") as second, holder(path, "first") as first:
+        assert first.server.claim(first.stop)
+        assert os.listdir(directory) == ["csi.sock.lock"]
+        with waiting(second) as answer:
+            with pytest.raises(futures.TimeoutError):
+                answer.result(0.3)
+            assert first.serve()
+            assert name_at(path) == "first"
+            assert not answer.done()
+            second.stop.set()
+            assert answer.result(20) is False
+
+
+def test_a_server_of_somebody_else_that_came_after_the_claim_is_waited_for(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with holder(path) as ours:
+        assert ours.server.claim(ours.stop)
+        with foreign(path) as other, waiting(ours) as answer:
+            other.accept()[0].close()
+            assert not answer.done()
+            other.close()
+            assert answer.result(20)
+        assert name_at(path) == "ours"
+
+
 def test_a_path_that_somebody_replaced_is_not_ours_any_more_and_stays(directory: str) -> None:
     path = f"{directory}/csi.sock"
     with foreign(f"{directory}/other.sock"):

@@ -47,7 +47,7 @@ class Plan:
 
 
 FULL = Plan(rounds=8, volumes={1: 40, 8: 80, 100: 200}, held=100, large=100, staged=50)
-QUICK = Plan(rounds=1, volumes={1: 15, 8: 24, 100: 100}, held=20, large=10, staged=10)
+QUICK = Plan(rounds=1, volumes={1: 15, 100: 100}, held=20, large=10, staged=10)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

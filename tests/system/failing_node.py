@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from sscsi.edges.classes_grpc import StatusSyncClasses
 from sscsi.edges.file_trees import LinuxFileTrees
-from sscsi.edges.linux_mounts import LinuxMounter
+from sscsi.edges.linux_mounts import LinuxMounter, check_mount_rights
 from sscsi.edges.provider_sockets import ProviderSockets
 from sscsi.edges.record_files import RecordFiles
 from sscsi.edges.run_directory import make_run_directory
@@ -44,6 +44,7 @@ def around(port: type, name: str, do: Callable[[], Any]) -> Any:
 
 def serve(config: NodeConfig, stop: threading.Event) -> int:
     """As `sscsi.node.__main__.serve`, with every port wrapped, the room's own two as well."""
+    check_mount_rights()
     make_run_directory(config.run_directory)
     replaced: Any = node_room
     replaced.ProviderSockets = lambda *args, **kwargs: Wrapped(

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from sscsi.edges import linux_mounts
 from sscsi.edges.file_trees import LinuxFileTrees
-from sscsi.edges.linux_mounts import LinuxMounter
+from sscsi.edges.linux_mounts import LinuxMounter, check_mount_rights
 from sscsi.edges.record_files import RecordFiles
 from sscsi.edges.run_directory import make_run_directory
 from sscsi.node.config import NodeConfig, parse
@@ -154,6 +154,7 @@ def serve(config: NodeConfig, stop: threading.Event) -> int:
     counter = Counter(trap)
     if trap.level == "calls":
         trap_calls(counter)
+    check_mount_rights()
     make_run_directory(config.run_directory)
     mounter: Any = LinuxMounter(require_shared=config.require_shared_propagation)
     trees: Any = LinuxFileTrees()

@@ -23,6 +23,10 @@ class ConfigError(SscsiError):
         self.exit_code = exit_code
 
 
+class DiskFullError(ConfigError):
+    """There is no room for a directory of the appliance; whoever can do without it goes on."""
+
+
 class InvalidRequestError(SscsiError):
     """The CSI request itself is wrong; the caller must change it. Raised while parsing."""
 

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
     errors.ConfigError: grpc.StatusCode.INTERNAL,
+    errors.DiskFullError: grpc.StatusCode.INTERNAL,
     errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.ClassMissingInRequestError: grpc.StatusCode.UNKNOWN,
     errors.ClassNotFoundError: grpc.StatusCode.UNKNOWN,

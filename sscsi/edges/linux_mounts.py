@@ -20,13 +20,10 @@ _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_BASIC_STATS = 0x7FF
 _STATX_MNT_ID = 0x1000
 _STATX_ATTR_MOUNT_ROOT = 0x2000
-# Offsets in struct statx, linux/stat.h.
+# struct statx of linux/stat.h, from its start: stx_attributes, stx_mode, stx_attributes_mask, stx_dev_major and
+# stx_dev_minor, stx_mnt_id, with what lies between left out.
+_STATX = struct.Struct("=8xQ12xH26xQ72xIIQ")
 _STATX_BYTES = 256
-_OFFSET_ATTRIBUTES = 8
-_OFFSET_MODE = 28
-_OFFSET_ATTRIBUTES_MASK = 56
-_OFFSET_DEVICE = 136
-_OFFSET_MOUNT_ID = 144
 
 _TMPFS_MAGIC = 0x01021994
 _STATFS_BYTES = 256
@@ -77,15 +74,11 @@ class LinuxMounter:
             raise TargetPathError(
                 f"failed to check if target path {path} is mount point, err: {_name(number)}"
             )
-        attributes, _ = struct.unpack_from("=QI", buffer, _OFFSET_ATTRIBUTES)
-        (attributes_mask,) = struct.unpack_from("=Q", buffer, _OFFSET_ATTRIBUTES_MASK)
+        attributes, mode, attributes_mask, major, minor, mount_id = _STATX.unpack_from(buffer)
         if not attributes_mask & _STATX_ATTR_MOUNT_ROOT:
             raise TargetPathError(
                 f"the kernel does not tell whether {path} is a mount point; Linux 5.8 or newer is needed"
             )
-        (mode,) = struct.unpack_from("=H", buffer, _OFFSET_MODE)
-        major, minor = struct.unpack_from("=II", buffer, _OFFSET_DEVICE)
-        (mount_id,) = struct.unpack_from("=Q", buffer, _OFFSET_MOUNT_ID)
         is_mount_point = bool(attributes & _STATX_ATTR_MOUNT_ROOT)
         return PathState(
             exists=True,

@@ -49,7 +49,11 @@ class _Connection:
     path: str
     identity: tuple[int, int]
     channel: grpc.Channel
+    stub: provider_pb2_grpc.CSIDriverProviderStub = dataclasses.field(init=False)
     calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.stub = provider_pb2_grpc.CSIDriverProviderStub(self.channel)
 
 
 class ProviderSockets:
@@ -79,9 +83,7 @@ class ProviderSockets:
     def mount(self, provider: str, request: ProviderRequest, *, timeout_seconds: float) -> ProviderAnswer:
         connection = self._enter(provider)
         try:
-            answer = provider_pb2_grpc.CSIDriverProviderStub(connection.channel).Mount(
-                _message(request), timeout=timeout_seconds
-            )
+            answer = connection.stub.Mount(_message(request), timeout=timeout_seconds)
         except grpc.RpcError as error:
             raise _call_error(provider, connection.path, timeout_seconds, error) from error
         except ValueError as error:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from sscsi.core import log_keys
 from sscsi.core.volume_record import VolumeRecord, decode, encode, record_name
-from sscsi.edges.run_directory import DiskFullError, make_private_directory
-from sscsi.errors import RecordError
+from sscsi.edges.run_directory import make_private_directory
+from sscsi.errors import DiskFullError, RecordError
 
 log = logging.getLogger(__name__)
 

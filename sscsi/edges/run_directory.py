@@ -4,15 +4,11 @@ import errno
 import os
 import stat
 
-from sscsi.errors import ConfigError
+from sscsi.errors import ConfigError, DiskFullError
 
 _RUN_MODE = 0o750
 _PRIVATE_MODE = 0o700
 _OTHERS_WRITE = 0o022
-
-
-class DiskFullError(ConfigError):
-    """There is no room for the directory; whoever can do without it may."""
 
 
 def make_run_directory(path: str) -> None:

@@ -72,7 +72,8 @@ def write_files(tree: VolumeTree, files: tuple[PlannedFile, ...], gid: int | Non
     """Make the volume hold exactly `files` (already checked), by one swap of `..data`."""
     if gid is not None and tree.group != gid:
         tree.set_group(gid)
-    root, current = tree.read_root(), current_version(tree)
+    root = tree.read_root()
+    current = current_version(tree) if root else ""
     plan = plan_files(
         files, current=tree.read_version(current) if current else None, root=root, gid=tree.group
     )

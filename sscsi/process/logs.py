@@ -107,6 +107,8 @@ def configure(program: str, *, as_json: bool, verbosity: int) -> None:
     # grpc logs a handler's exception with its text; the interceptor has already said what may be said.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     logging.raiseExceptions = False
+    # No line shows them: the look-ups are spared for each record.
+    logging.logThreads = logging.logMultiprocessing = False
     threading.excepthook = _log_thread_exception
     sys.excepthook = _log_exception
 

@@ -2,15 +2,16 @@
 
 With a fixed pool, as many hanging publishes as it has threads stop every other publish too (design P10); with a
 thread for every call, a hundred of them fight for the interpreter. So a call says when it waits for somebody
-else (`blocked`), and only calls that run count against `running_limit`. A wait of a millisecond or two is not
-worth a thread, though: measured with a quick provider and 100 publishes in flight, making one for each such wait
-took 70 % more CPU. So there are `running_limit` threads, and more are made only when calls are queued and none
-was taken up for `patience_seconds`: then those that have a thread really wait.
+else (`blocked`), and two things follow from that. Only `running_limit` calls run at once; one that comes back from
+a wait takes its turn again (measured with 100 publishes in flight: more than the processors can use only costs).
+And threads are made beyond `threads` when calls are queued and none was taken up for `patience_seconds`: then
+those that have a thread really wait. A wait of a millisecond or two is not worth one.
 """
 
 import collections
 import contextlib
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -30,10 +31,19 @@ class BlockingAwarePool(futures.Executor):
     """
 
     def __init__(
-        self, name: str, *, running_limit: int, idle_seconds: float = 20.0, patience_seconds: float = 0.005
+        self,
+        name: str,
+        *,
+        running_limit: int,
+        threads: int = 16,
+        idle_seconds: float = 20.0,
+        patience_seconds: float = 0.005,
     ) -> None:
         self._name = name
-        self._running_limit = running_limit
+        self._thread_limit = max(threads, running_limit)
+        self._turns: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(running_limit):
+            self._turns.put(None)
         self._idle_seconds = idle_seconds
         self._patience_seconds = patience_seconds
         self._condition = threading.Condition()
@@ -62,9 +72,11 @@ class BlockingAwarePool(futures.Executor):
             self._blocked += 1
             if self._tasks:
                 self._wake_or_grow()
+        self._turns.put(None)
         try:
             yield
         finally:
+            self._turns.get()
             with self._condition:
                 self._blocked -= 1
 
@@ -86,13 +98,13 @@ class BlockingAwarePool(futures.Executor):
     def _wake_or_grow(self) -> None:
         if self._idle:
             self._condition.notify()
-        elif len(self._threads) < self._running_limit:
+        elif len(self._threads) < self._thread_limit:
             self._start_thread()
         elif self._has_room() and not self._growing:
             self._growing = self._start("growth", self._grow) is not None
 
     def _has_room(self) -> bool:
-        return len(self._threads) - self._blocked < self._running_limit
+        return len(self._threads) - self._blocked < self._thread_limit
 
     def _grow(self) -> None:
         """Make threads whenever the queue stood still for the patience, until it is empty."""
@@ -130,8 +142,13 @@ class BlockingAwarePool(futures.Executor):
 
     def _work(self) -> None:
         try:
-            while task := self._next_task():
-                task()
+            while self._wait_for_task():
+                self._turns.get()
+                try:
+                    if task := self._pop_task():
+                        task()
+                finally:
+                    self._turns.put(None)
         finally:
             with self._condition:
                 self._threads.discard(threading.current_thread())
@@ -139,22 +156,26 @@ class BlockingAwarePool(futures.Executor):
                     # A task that raised took its thread with it; the next one must not wait for a submit.
                     self._wake_or_grow()
 
-    def _next_task(self) -> Callable[[], object] | None:
+    def _wait_for_task(self) -> bool:
+        """Whether there is one; False when the thread is to leave."""
         with self._condition:
-            while True:
-                # More threads than may run at once remain after a wait: they take no task until it is their turn.
-                may_run = len(self._threads) - self._idle - self._blocked <= self._running_limit
-                if self._tasks and may_run:
-                    task = self._tasks.popleft()
-                    self._taken += 1
-                    if self._tasks:
-                        # A wake-up is lost when two tasks come before one idle thread is up: pass it on.
-                        self._wake_or_grow()
-                    return task
+            while not self._tasks:
                 if self._closed:
-                    return None
+                    return False
                 self._idle += 1
                 woken = self._condition.wait(self._idle_seconds)
                 self._idle -= 1
                 if not woken and not self._tasks:
-                    return None
+                    return False
+            return True
+
+    def _pop_task(self) -> Callable[[], object] | None:
+        with self._condition:
+            if not self._tasks:
+                return None
+            task = self._tasks.popleft()
+            self._taken += 1
+            if self._tasks:
+                # A wake-up is lost when two tasks come before one idle thread is up: pass it on.
+                self._wake_or_grow()
+            return task

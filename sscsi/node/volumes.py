@@ -16,11 +16,15 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """What a watcher is told: `record` is None when the volume at `target_path` is gone."""
+    """What a watcher is told: `record` is None when the volume at `target_path` is gone.
+
+    `unknown_count` is how many mounts may be volumes that nobody knows, at that revision.
+    """
 
     revision: int
     target_path: str
     record: VolumeRecord | None
+    unknown_count: int
 
 
 class Watcher:
@@ -131,12 +135,6 @@ class Volumes:
         with self._lock:
             self._unknown.add(target_path)
 
-    @property
-    def unknown_count(self) -> int:
-        """How many mounts may be volumes that nobody knows."""
-        with self._lock:
-            return len(self._unknown)
-
     def remove(self, target_path: str) -> None:
         """Forget a volume. A record that can't be removed (a disk turned read-only) is left: it counts for nothing
         once the volume is gone, and a pod must not hang in Terminating for it.
@@ -159,10 +157,10 @@ class Volumes:
         with self._lock:
             return list(self._records.values())
 
-    def snapshot(self) -> tuple[int, list[VolumeRecord]]:
-        """The revision, and every record at that revision."""
+    def snapshot(self) -> tuple[int, list[VolumeRecord], int]:
+        """The revision, and at that revision every record and how many mounts may be volumes that nobody knows."""
         with self._lock:
-            return self._revision, list(self._records.values())
+            return self._revision, list(self._records.values()), len(self._unknown)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Watcher]:
@@ -188,7 +186,7 @@ class Volumes:
     def _tell(self, target_path: str, record: VolumeRecord | None) -> None:
         self._revision += 1
         for watcher in self._watchers:
-            watcher.offer(Change(self._revision, target_path, record))
+            watcher.offer(Change(self._revision, target_path, record, len(self._unknown)))
 
 
 def _same_but_times(record: VolumeRecord, kept: VolumeRecord | None) -> bool:

@@ -30,12 +30,12 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
         self, _request: sscsi_pb2.WatchRequest, context: grpc.ServicerContext
     ) -> Iterator[sscsi_pb2.WatchResponse]:
         with self._volumes.watching() as watcher:
-            sent, records = self._volumes.snapshot()
+            sent, records, unknown = self._volumes.snapshot()
             yield sscsi_pb2.WatchResponse(
                 revision=sent,
                 snapshot=True,
                 volumes=map(record_to_message, records),
-                unknown_volumes=self._volumes.unknown_count,
+                unknown_volumes=unknown,
             )
             while context.is_active() and not watcher.ended:
                 with self._waiting():
@@ -43,7 +43,7 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
                 # What was pending when the snapshot was taken is in it.
                 news = [change for change in changes if change.revision > sent]
                 if news:
-                    response = _message(news, self._volumes.unknown_count)
+                    response = _message(news)
                     sent = response.revision
                     yield response
                     with self._waiting():
@@ -74,10 +74,12 @@ class RoomService(sscsi_pb2_grpc.RoomServicer):
         )
 
 
-def _message(changes: Sequence[Change], unknown: int) -> sscsi_pb2.WatchResponse:
+def _message(changes: Sequence[Change]) -> sscsi_pb2.WatchResponse:
+    # The count of the last change: with a later one, a volume would be known that no message has told of.
+    last = max(changes, key=lambda change: change.revision)
     return sscsi_pb2.WatchResponse(
-        revision=max(change.revision for change in changes),
+        revision=last.revision,
         volumes=[record_to_message(change.record) for change in changes if change.record is not None],
         removed_target_paths=[change.target_path for change in changes if change.record is None],
-        unknown_volumes=unknown,
+        unknown_volumes=last.unknown_count,
     )

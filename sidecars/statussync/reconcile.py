@@ -92,8 +92,7 @@ class Reconciler:
         wishes = find_wishes(key.name, volumes, classes)
         if not wishes:
             # A class that can't be read now may be the one that wants it: its Secrets stay, as upstream's do.
-            # So may a volume that the node room does not know: its Secrets stay until it does.
-            if len(classes) == len(views) and self._volumes.is_certain:
+            if len(classes) == len(views):
                 self._delete(key)
             return ()
         plan = plan_secret(key, wishes)
@@ -112,5 +111,7 @@ class Reconciler:
             log.info("wrote an object", extra={log_keys.OBJECT: str(key)})
 
     def _delete(self, key: ObjectKey) -> None:
-        if self._volumes.is_complete and self._cluster.delete(key):
+        # A volume that the node room does not know may be the one that wants it; a status object takes its Secrets
+        # along. The sweep comes back when all are known.
+        if self._volumes.is_certain and self._cluster.delete(key):
             log.info("removed an object", extra={log_keys.OBJECT: str(key)})

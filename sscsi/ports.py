@@ -97,7 +97,7 @@ class VolumeTree(Protocol):
         """Give the root the group `gid` and setgid."""
 
     def grant_group_read(self, files: Sequence[ContentFile]) -> None:
-        """Let the group read where the owner does, in files that a provider wrote itself."""
+        """Give files that a provider wrote itself to the volume's group, and let it read where the owner does."""
 
     def make_version(self, name: str, mode: int) -> None:
         """Make the version directory `name`."""

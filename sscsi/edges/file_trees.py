@@ -108,10 +108,15 @@ class LinuxVolumeTree:
     def grant_group_read(self, files: Sequence[ContentFile]) -> None:
         wanted = {file.path for file in files}
         with self._doing("let the group read"):
+            gid = os.fstat(self._root).st_gid
             for path, directory, name in _walk(self._root, skip_dotdot=True):
                 if path in wanted:
                     with _opened(name, _READ, directory) as file:
-                        mode = os.fstat(file).st_mode & _PERMISSIONS
+                        status = os.fstat(file)
+                        mode = status.st_mode & _PERMISSIONS
+                        # What was written before the volume had its group is another's.
+                        if status.st_gid != gid:
+                            os.fchown(file, -1, gid)
                         if file_mode(mode, grouped=True) != mode:
                             os.fchmod(file, file_mode(mode, grouped=True))
 

@@ -82,7 +82,7 @@ class FakeVolumeTree:
         wanted = {file.path for file in files}
         for path, file in _files(self._root):
             if path in wanted:
-                file.mode = file_mode(file.mode, grouped=True)
+                file.gid, file.mode = self._root.gid, file_mode(file.mode, grouped=True)
 
     def make_version(self, name: str, mode: int) -> None:
         self._begin("make_version")

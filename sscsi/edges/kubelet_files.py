@@ -13,7 +13,8 @@ def driver_of(target_path: str) -> str:
     path = os.path.join(os.path.dirname(target_path), "vol_data.json")
     try:
         with open(path, "rb", opener=_open) as file:
-            document = json.loads(file.read(_MAX_BYTES))
+            # None: a pipe that somebody writes to, and nothing in it.
+            document = json.loads(file.read(_MAX_BYTES) or b"")
     except (OSError, ValueError, RecursionError):
         return ""
     name = document.get("driverName", "") if isinstance(document, dict) else ""

@@ -122,12 +122,12 @@ def _replace(directory: str, name: str, data: bytes) -> None:
         left = memoryview(data)
         while left:
             left = left[os.write(descriptor, left) :]
+        os.rename(temporary, os.path.join(directory, name))
     except OSError:
         os.unlink(temporary)
         raise
     finally:
         os.close(descriptor)
-    os.rename(temporary, os.path.join(directory, name))
 
 
 def _remove(directory: str, name: str) -> None:

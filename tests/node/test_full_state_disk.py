@@ -80,10 +80,3 @@ def test_a_run_directory_on_a_full_disk_ends_the_start(place: NodePlace, full_di
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert "--run-dir" in line
-
-
-def test_a_content_limit_that_no_machine_has_is_2_and_one_line_that_names_the_flag(place: NodePlace) -> None:
-    result = run_node(*place.flags(f"--content-limit={1024**4 + 1}"))
-    assert (result.returncode, result.stdout) == (2, "")
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("sscsi-node: flag --content-limit: ")

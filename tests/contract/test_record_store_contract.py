@@ -155,7 +155,7 @@ class TestFiles:
     ) -> None:
         with open(f"{place.base}/{directory}", "wb"):
             pass
-        with pytest.raises(ConfigError, match="see --(run|state)-dir") as refusal:
+        with pytest.raises(ConfigError, match=r"see --(run|state)-dir") as refusal:
             open_files(place)
         assert refusal.value.exit_code == 1
         assert f"{place.base}/{directory}" in str(refusal.value)
@@ -266,7 +266,5 @@ class TestTroubledDisks:
         os.mkdir(place.state_directory)
         mount_small(place.state_directory)
         set_read_only(place.state_directory, True)
-        with pytest.raises(
-            ConfigError, match=f"directory '{place.state_directory}' is not writable"
-        ):
+        with pytest.raises(ConfigError, match=f"directory '{place.state_directory}' is not writable"):
             open_files(place)

@@ -37,6 +37,10 @@ class LinuxVolumeTree:
         self._path = path
         self._root = root
         self._umask = umask
+        status = os.fstat(root)
+        self._device = status.st_dev
+        # Asked for several times in a publish; only `set_group` changes it.
+        self._group = status.st_gid if status.st_mode & stat.S_ISGID else None
         self._version = -1
         self._version_name = ""
 
@@ -49,12 +53,11 @@ class LinuxVolumeTree:
 
     @property
     def device(self) -> int:
-        return os.fstat(self._root).st_dev
+        return self._device
 
     @property
     def group(self) -> int | None:
-        status = os.fstat(self._root)
-        return status.st_gid if status.st_mode & stat.S_ISGID else None
+        return self._group
 
     def read_root(self) -> dict[str, RootEntry]:
         with self._doing("list"), os.scandir(self._root) as entries:
@@ -104,6 +107,7 @@ class LinuxVolumeTree:
         with self._doing("set the group of"):
             os.fchown(self._root, -1, gid)
             os.fchmod(self._root, directory_mode(grouped=True))
+        self._group = gid
 
     def grant_group_read(self, files: Sequence[ContentFile]) -> None:
         wanted = {file.path for file in files}

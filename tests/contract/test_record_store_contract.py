@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import dataclasses
 import logging
 import os
 import stat
@@ -10,12 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from sscsi.core.volume_record import VolumeRecord, encode, record_name
+from sscsi.core.volume_record import encode, record_name
 from sscsi.edges.record_files import RecordFiles
 from sscsi.errors import ConfigError, RecordError
 from sscsi.ports import RecordStore
 from tests.fakes.fake_records import FakeRecords
 from tests.support.node_place import NodePlace, node_place
+from tests.support.one_record import make_record
 
 _MS_REMOUNT, _MS_RDONLY = 32, 1
 
@@ -33,32 +33,6 @@ def open_files(place: NodePlace) -> RecordFiles:
 @pytest.fixture(params=["fake", "files"])
 def store(request: pytest.FixtureRequest, place: NodePlace) -> RecordStore:
     return FakeRecords() if request.param == "fake" else open_files(place)
-
-
-def make_record(target_path: str = "/pods/u/mount", **changes: object) -> VolumeRecord:
-    record = VolumeRecord(
-        boot_id="boot",
-        device=7,
-        volume_id="csi-1",
-        target_path=target_path,
-        pod_name="web-0",
-        pod_namespace="default",
-        pod_uid="u",
-        service_account="default",
-        class_name="app",
-        class_uid="uid",
-        class_generation=1,
-        provider="fake",
-        data_directory="..2026_11_24_01_02_03.1",
-        files=(),
-        object_versions=(("secret", "v1"),),
-        adopted=False,
-        attempt_time=1.0,
-        success_time=1.0,
-        success_boottime=1.0,
-        last_error="",
-    )
-    return dataclasses.replace(record, **changes)  # type: ignore[arg-type]
 
 
 class TestEveryStore:

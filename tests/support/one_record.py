@@ -6,7 +6,7 @@ from typing import Any
 from sscsi.core.volume_record import VolumeRecord
 
 
-def make_record(target_path: str, **changes: Any) -> VolumeRecord:
+def make_record(target_path: str = "/pods/u/mount", **changes: Any) -> VolumeRecord:
     """A record of a volume at `target_path`, fetched once."""
     record = VolumeRecord(
         boot_id="boot",

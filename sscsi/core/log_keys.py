@@ -19,6 +19,11 @@ COUNT = "count"
 OBJECT = "object"
 SIGNAL = "signal_name"
 BYTES = "bytes"
+PROGRAM = "program"
+PID = "pid"
+STATE = "state"
+ADDRESS = "address"
+DRIVER = "driver"
 
 ALL = (
     METHOD,
@@ -37,6 +42,11 @@ ALL = (
     OBJECT,
     SIGNAL,
     BYTES,
+    PROGRAM,
+    PID,
+    STATE,
+    ADDRESS,
+    DRIVER,
     STAGES,
     ERROR,
     STACK,

@@ -385,13 +385,21 @@ class RoomStatusResponse(google.protobuf.message.Message):
     PID_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int
     FACTS_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    PROBLEMS_FIELD_NUMBER: builtins.int
     room: builtins.str
     version: builtins.str
     pid: builtins.int
     start_time: builtins.float
+    state: builtins.str
+    """What the room does now, for people: "serving", "waiting for kubelet"."""
     @property
     def facts(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Named facts in the room's own words, e.g. volumes="12"."""
+
+    @property
+    def problems(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What does not work now, one line each; redacted. Empty when all is well."""
 
     def __init__(
         self,
@@ -401,7 +409,9 @@ class RoomStatusResponse(google.protobuf.message.Message):
         pid: builtins.int = ...,
         start_time: builtins.float = ...,
         facts: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        state: builtins.str = ...,
+        problems: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["facts", b"facts", "pid", b"pid", "room", b"room", "start_time", b"start_time", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["facts", b"facts", "pid", b"pid", "problems", b"problems", "room", b"room", "start_time", b"start_time", "state", b"state", "version", b"version"]) -> None: ...
 
 global___RoomStatusResponse = RoomStatusResponse

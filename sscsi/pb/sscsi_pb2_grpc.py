@@ -224,7 +224,7 @@ class Classes(object):
 
 
 class RoomStub(object):
-    """Served by every gRPC room on its own socket, for status pages and operators.
+    """Served by every gRPC room on its state socket, for health pages and operators. Nothing can be changed by it.
     """
 
     def __init__(self, channel):
@@ -241,7 +241,7 @@ class RoomStub(object):
 
 
 class RoomServicer(object):
-    """Served by every gRPC room on its own socket, for status pages and operators.
+    """Served by every gRPC room on its state socket, for health pages and operators. Nothing can be changed by it.
     """
 
     def Status(self, request, context):
@@ -267,7 +267,7 @@ def add_RoomServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Room(object):
-    """Served by every gRPC room on its own socket, for status pages and operators.
+    """Served by every gRPC room on its state socket, for health pages and operators. Nothing can be changed by it.
     """
 
     @staticmethod

@@ -116,7 +116,7 @@ class ClassesServicer(metaclass=abc.ABCMeta):
 def add_ClassesServicer_to_server(servicer: ClassesServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
 
 class RoomStub:
-    """Served by every gRPC room on its own socket, for status pages and operators."""
+    """Served by every gRPC room on its state socket, for health pages and operators. Nothing can be changed by it."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     Status: grpc.UnaryUnaryMultiCallable[
@@ -125,7 +125,7 @@ class RoomStub:
     ]
 
 class RoomAsyncStub:
-    """Served by every gRPC room on its own socket, for status pages and operators."""
+    """Served by every gRPC room on its state socket, for health pages and operators. Nothing can be changed by it."""
 
     Status: grpc.aio.UnaryUnaryMultiCallable[
         sscsi.pb.sscsi_pb2.RoomStatusRequest,
@@ -133,7 +133,7 @@ class RoomAsyncStub:
     ]
 
 class RoomServicer(metaclass=abc.ABCMeta):
-    """Served by every gRPC room on its own socket, for status pages and operators."""
+    """Served by every gRPC room on its state socket, for health pages and operators. Nothing can be changed by it."""
 
     @abc.abstractmethod
     def Status(

@@ -1,9 +1,9 @@
 """The status-sync room: what the cluster knows of this node's volumes, and what the node knows of classes.
 
 Who calls it: the node room, `sscsi.v1.Classes` (`Get` for every publish that has no fresh class, `EnsureSecrets`
-for the first publish of a class with `secretObjects`), and status pages, `sscsi.v1.Room/Status`.
+for the first publish of a class with `secretObjects`); health pages and operators, `sscsi.v1.Room/Status`.
 
-Sockets: serves `$SSCSI_RUN_DIR/statussync.sock` (0600). Calls `sscsi.v1.Volumes/Watch` on
+Sockets: serves `$SSCSI_RUN_DIR/statussync.sock` (0600) and `statussync-state.sock` (0660). Calls `sscsi.v1.Volumes/Watch` on
 `$SSCSI_RUN_DIR/node.sock`, for as long as it lives; the node room may be away, late, or start anew.
 
 Reads: classes, from the cluster (`--cluster=dir:PATH`: *.yaml, *.yml and *.json directly in PATH); the files that

@@ -24,7 +24,7 @@ def serve(config: Config, stop: threading.Event) -> int:
             cluster=cluster,
             feed=VolumesClient(config.node_socket_path),
             files=VolumeReader(),
-            socket_path=config.socket_path,
+            run_directory=config.run_directory,
             node_id=config.node_id,
             stop_grace_seconds=config.stop_grace_seconds,
         )

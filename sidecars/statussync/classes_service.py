@@ -1,20 +1,16 @@
-"""`sscsi.v1.Classes`, for the node room, and `sscsi.v1.Room`, for whoever asks how this room is."""
+"""`sscsi.v1.Classes`, for the node room."""
 
-import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import grpc
 
 from sidecars.statussync.controller import Controller
-from sscsi import __version__
 from sscsi.edges.class_messages import class_to_message, volume_from_message
 from sscsi.errors import InvalidRequestError
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 from sscsi.ports import Cluster
 
-ROOM = "statussync"
 # Bounds for callers that give no deadline, or one that is too far away to be meant.
 _MAX_GET_SECONDS = 10.0
 _MAX_ENSURE_SECONDS = 60.0
@@ -53,25 +49,6 @@ class ClassesService(sscsi_pb2_grpc.ClassesServicer):
                 volume_from_message(request.volume), timeout_seconds=_bound(context, _MAX_ENSURE_SECONDS)
             )
         return sscsi_pb2.EnsureSecretsResponse(problems=problems)
-
-
-class RoomService(sscsi_pb2_grpc.RoomServicer):
-    """Serves the room's status; `facts` is asked each time."""
-
-    def __init__(self, facts: Callable[[], Mapping[str, str]]) -> None:
-        self._facts = facts
-        self._start_time = time.time()
-
-    def Status(
-        self, _request: sscsi_pb2.RoomStatusRequest, _context: grpc.ServicerContext
-    ) -> sscsi_pb2.RoomStatusResponse:
-        return sscsi_pb2.RoomStatusResponse(
-            room=ROOM,
-            version=__version__,
-            pid=os.getpid(),
-            start_time=self._start_time,
-            facts=self._facts(),
-        )
 
 
 def _bound(context: grpc.ServicerContext, at_most: float) -> float:

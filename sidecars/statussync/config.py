@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
+from sscsi.core import run_files
 from sscsi.errors import ConfigError
 from sscsi.process.flags import Flag, Flags
 from sscsi.process.flags import parse as parse_flags
@@ -43,7 +44,7 @@ class Config:
     cluster_directory: str
     """PATH of `--cluster=dir:PATH`."""
     run_directory: str
-    """Directory of `statussync.sock` and `node.sock`."""
+    """Directory of the rooms' sockets."""
     node_id: str
     """Value of the node label; empty where there is but one node."""
     stop_grace_seconds: float
@@ -58,12 +59,8 @@ class Config:
             raise ConfigError("flag --stop-grace must not be negative")
 
     @property
-    def socket_path(self) -> str:
-        return os.path.join(self.run_directory, "statussync.sock")
-
-    @property
     def node_socket_path(self) -> str:
-        return os.path.join(self.run_directory, "node.sock")
+        return os.path.join(self.run_directory, run_files.NODE)
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:

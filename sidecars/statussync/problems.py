@@ -30,6 +30,12 @@ class ProblemBoard:
         with self._lock:
             return self._last
 
+    def present(self, at_most: int) -> list[str]:
+        """Of the subjects that have a problem now, the `at_most` whose began last: a line each, the latest first."""
+        with self._lock:
+            latest = list(self._problems.items())[::-1][:at_most]
+        return [f"{subject}: {'; '.join(problems)}" for subject, problems in latest]
+
     def subjects(self) -> set[ObjectKey]:
         """What has a problem now."""
         with self._lock:

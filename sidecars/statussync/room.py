@@ -1,6 +1,7 @@
 """The room, put together from its parts, from its first socket to its last thread."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -8,15 +9,17 @@ from collections.abc import Sequence
 import grpc
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
-from sidecars.statussync.classes_service import ClassesService, RoomService
+from sidecars.statussync.classes_service import ClassesService
 from sidecars.statussync.controller import Controller
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
 from sidecars.statussync.volume_set import VolumeSet
 from sidecars.statussync.watch import VolumeWatch, poll_classes
 from sidecars.statussync.work_queue import WorkQueue
-from sscsi.core import log_keys
+from sscsi.core import log_keys, run_files
+from sscsi.core.room_status import RoomStatus
 from sscsi.edges.grpc_status import CLASSES_CODES, StatusInterceptor
+from sscsi.edges.room_status import state_server
 from sscsi.edges.unix_socket import SocketServer
 from sscsi.pb import sscsi_pb2_grpc
 from sscsi.ports import Cluster, ObjectKey, VolumeFeed, VolumeFiles
@@ -27,6 +30,7 @@ log = logging.getLogger(__name__)
 _SOCKET_MODE = 0o600
 _RUNNING_LIMIT = 4
 _WATCHDOG_SECONDS = 1.0
+_SHOWN_PROBLEMS = 10
 
 
 class StatusSyncRoom:
@@ -38,7 +42,7 @@ class StatusSyncRoom:
         cluster: Cluster,
         feed: VolumeFeed,
         files: VolumeFiles,
-        socket_path: str,
+        run_directory: str,
         node_id: str,
         stop_grace_seconds: float,
     ) -> None:
@@ -61,8 +65,9 @@ class StatusSyncRoom:
         self._watch = VolumeWatch(feed, self._controller.on_change)
         self._pool = BlockingAwarePool("rpc", running_limit=_RUNNING_LIMIT)
         self._classes_service = ClassesService(cluster, self._controller, self._pool.blocked)
+        self._state_server = state_server(run_directory, "statussync", self._look)
         self._server = SocketServer(
-            socket_path,
+            os.path.join(run_directory, run_files.STATUSSYNC),
             mode=_SOCKET_MODE,
             add_services=self._add_services,
             pool=self._pool,
@@ -71,7 +76,7 @@ class StatusSyncRoom:
 
     def run(self, stop: threading.Event) -> int:
         """Serve until `stop` is set; the exit code. Raises ConfigError."""
-        if not self._server.serve(stop):
+        if not self._state_server.serve(stop) or not self._server.serve(stop):
             self._leave([], stop)
             return 0
         threads = [
@@ -90,9 +95,10 @@ class StatusSyncRoom:
     def _stay(self, threads: Sequence[threading.Thread], stop: threading.Event) -> int:
         """Until asked to stop, or until something that must not happen did."""
         while not stop.wait(_WATCHDOG_SECONDS):
-            if not self._server.is_ours():
-                log.error("the socket was replaced", extra={log_keys.PATH: self._server.path})
-                return 1
+            for server in (self._server, self._state_server):
+                if not server.is_ours():
+                    log.error("the socket was replaced", extra={log_keys.PATH: server.path})
+                    return 1
             ended = [thread.name for thread in threads if not thread.is_alive()]
             if ended and not stop.is_set():
                 log.error("a thread ended unasked", extra={log_keys.REASON: ended[0]})
@@ -107,19 +113,24 @@ class StatusSyncRoom:
         for thread in threads:
             thread.join()
         answered.wait(self._stop_grace_seconds + 1.0)
-        self._server.close()
+        self._state_server.stop_accepting(0).wait()
+        for server in (self._server, self._state_server):
+            server.close()
         self._pool.shutdown()
 
     def _add_services(self, server: grpc.Server) -> None:
         sscsi_pb2_grpc.add_ClassesServicer_to_server(self._classes_service, server)
-        sscsi_pb2_grpc.add_RoomServicer_to_server(RoomService(self._facts), server)
 
-    def _facts(self) -> dict[str, str]:
-        return {
-            "volumes": str(len(self._volumes.all())),
-            "queue_depth": str(self._queue.depth),
-            "node_connected": str(self._watch.is_connected).lower(),
-            "snapshot_seen": str(self._volumes.is_complete).lower(),
-            "problems": str(self._problems.count),
-            "last_problem": self._problems.last,
-        }
+    def _look(self) -> RoomStatus:
+        return RoomStatus(
+            state="serving",
+            facts={
+                "volumes": str(len(self._volumes.all())),
+                "queue_depth": str(self._queue.depth),
+                "node_connected": str(self._watch.is_connected).lower(),
+                "snapshot_seen": str(self._volumes.is_complete).lower(),
+                "problems": str(self._problems.count),
+                "last_problem": self._problems.last,
+            },
+            problems=self._problems.present(_SHOWN_PROBLEMS),
+        )

@@ -151,11 +151,11 @@ class ProviderSockets:
             return path, (status.st_dev, status.st_ino)
         raise ProviderNotFoundError(
             f'error connecting to provider "{provider}": provider not found: provider "{provider}"'
-            f" (no {provider}.sock in {', '.join(self._directories)}; found there: {', '.join(self._names()) or 'no provider'})"
+            f" (no {provider}.sock in {', '.join(self._directories)}; found there: {', '.join(self.names()) or 'no provider'})"
         )
 
-    def _names(self) -> list[str]:
-        """The providers that are there, for the error that says one is not."""
+    def names(self) -> list[str]:
+        """The providers whose sockets are there now, sorted. Reads the directories, calls nobody."""
         names: set[str] = set()
         for directory in self._directories:
             try:

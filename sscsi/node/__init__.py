@@ -1,8 +1,8 @@
 """The node room: CSI Identity and Node for kubelet, content from providers, tmpfs volumes.
 
 Who calls it: kubelet on `--endpoint` (a new connection for every RPC), the liveness probe on
-`$SSCSI_RUN_DIR/probe.sock` (Identity only), status-sync and the operator's command on `$SSCSI_RUN_DIR/node.sock`
-(`sscsi.v1.Volumes`, `sscsi.v1.Room`).
+`$SSCSI_RUN_DIR/probe.sock` (Identity only) and `node-state.sock` (`sscsi.v1.Room`), status-sync and the operator's
+command on `node.sock` (`sscsi.v1.Volumes`).
 Whom it calls: providers on their sockets, status-sync on `$SSCSI_RUN_DIR/statussync.sock`. Never the API.
 What it reads and writes: tmpfs mounts at target paths and their files; `/proc/self/mountinfo`; one record a
 volume in `$SSCSI_STATE_DIR`.

@@ -8,25 +8,28 @@ from concurrent import futures
 
 import grpc
 
-from sscsi.core import log_keys, mount_info
+from sscsi.core import log_keys, mount_info, run_files
 from sscsi.edges.classes_grpc import StatusSyncClasses
 from sscsi.edges.grpc_status import StatusInterceptor
 from sscsi.edges.kubelet_files import driver_of
 from sscsi.edges.provider_sockets import ProviderSockets
 from sscsi.edges.quick_lane import QuickLane
+from sscsi.edges.room_status import state_server
 from sscsi.edges.tcp_server import TcpServer
 from sscsi.edges.unix_socket import AddServices, SocketServer
+from sscsi.node import node_state
 from sscsi.node.admission import Admission
 from sscsi.node.class_cache import ClassCache
 from sscsi.node.config import NodeConfig
 from sscsi.node.heal import Healer
 from sscsi.node.identity_service import IdentityService
 from sscsi.node.node_service import NodeService
+from sscsi.node.node_state import NodeState
 from sscsi.node.provider_fetch import ProviderFetch
 from sscsi.node.publish import Publisher, PublishSettings
 from sscsi.node.unpublish import Unpublisher
 from sscsi.node.volumes import Volumes
-from sscsi.node.volumes_service import RoomService, VolumesService
+from sscsi.node.volumes_service import VolumesService
 from sscsi.pb import csi_pb2_grpc, sscsi_pb2_grpc
 from sscsi.ports import FileTrees, Mounter, RecordStore
 from sscsi.process.thread_pool import BlockingAwarePool
@@ -46,7 +49,6 @@ _QUICK_METHODS = frozenset(
         "NodeGetCapabilities",
         "NodeGetVolumeStats",
         "NodeUnpublishVolume",
-        "Status",
     }
 )
 _QUICK_THREADS = 4
@@ -76,7 +78,7 @@ class NodeRoom:
             driver_name=config.driver_name,
             driver_of=driver_of,
         )
-        self._status_sync = StatusSyncClasses(os.path.join(config.run_directory, "statussync.sock"))
+        self._status_sync = StatusSyncClasses(os.path.join(config.run_directory, run_files.STATUSSYNC))
         self._providers = ProviderSockets(
             config.provider_directories, max_answer_bytes=config.max_answer_bytes
         )
@@ -115,28 +117,37 @@ class NodeRoom:
             volumes=self._volumes,
         )
         self._volumes_service = VolumesService(self._volumes, self._pool.blocked)
-        self._room_service = RoomService(self._volumes)
+        self._state = NodeState(self._volumes, self._providers.names, socket_path=config.endpoint.address)
+        self._state_server = state_server(config.run_directory, "node", self._state.look)
         # In this order: kubelet comes last, when everything behind it is there.
         self._servers = (
-            self._socket(os.path.join(config.run_directory, "node.sock"), _ROOT_ONLY, self._add_own_services),
-            self._socket(os.path.join(config.run_directory, "probe.sock"), _PROBE_MODE, self._add_identity),
+            self._socket(os.path.join(config.run_directory, run_files.NODE), _ROOT_ONLY, self._add_volumes),
+            self._socket(
+                os.path.join(config.run_directory, run_files.PROBE), _PROBE_MODE, self._add_identity
+            ),
             self._endpoint(config),
         )
 
     def serve(self, stop: threading.Event) -> int:
         """Heal, serve until `stop` is set, leave in order. The exit code."""
-        for server in self._servers:
+        everything = (self._state_server, *self._servers)
+        for server in everything:
             server.check()
         try:
+            # First, so that others see what the room waits for.
+            if not self._state_server.serve(stop):
+                return 0
             # A predecessor that still serves kubelet writes the very volumes and records that are healed.
             if not self._servers[-1].claim(stop):
                 return 0
+            self._state.phase = node_state.HEALING
             with open("/proc/self/mountinfo", "rb") as file:
                 self._healer.heal(list(mount_info.parse(file.read())))
             if not all(server.serve(stop) for server in self._servers):
                 return 0
+            self._state.phase = node_state.SERVING
             while not stop.wait(_WATCH_SECONDS):
-                for server in self._servers:
+                for server in everything:
                     if not server.is_ours():
                         log.error(
                             "the socket was replaced or removed; starting anew",
@@ -149,6 +160,7 @@ class NodeRoom:
 
     def _leave(self) -> None:
         """Refuse new calls, let those in flight finish, cancel the rest, give the sockets up."""
+        self._state.phase = node_state.STOPPING
         self._admission.close()
         self._volumes.end_watches()
         stopped = [server.stop_accepting(self._stop_grace_seconds) for server in self._servers]
@@ -158,7 +170,8 @@ class NodeRoom:
         self._status_sync.close()
         self._pool.shutdown()
         self._quick_pool.shutdown()
-        for server in self._servers:
+        self._state_server.stop_accepting(0).wait()
+        for server in (*self._servers, self._state_server):
             server.close()
 
     def _endpoint(self, config: NodeConfig) -> SocketServer | TcpServer:
@@ -183,9 +196,8 @@ class NodeRoom:
     def _add_identity(self, server: grpc.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(self._identity, server)
 
-    def _add_own_services(self, server: grpc.Server) -> None:
+    def _add_volumes(self, server: grpc.Server) -> None:
         sscsi_pb2_grpc.add_VolumesServicer_to_server(self._volumes_service, server)
-        sscsi_pb2_grpc.add_RoomServicer_to_server(self._room_service, server)
 
     def _interceptors(self) -> list[grpc.ServerInterceptor]:
         # Publish and unpublish log their own line when they change something; no call is worth one more at INFO.

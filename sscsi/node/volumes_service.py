@@ -1,13 +1,10 @@
-"""`sscsi.v1.Volumes` and `sscsi.v1.Room`: what the other rooms may know of the node room."""
+"""`sscsi.v1.Volumes`: what the other rooms may know of the volumes."""
 
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import grpc
 
-from sscsi import __version__
 from sscsi.edges.class_messages import record_to_message
 from sscsi.node.volumes import Change, Volumes
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
@@ -48,30 +45,6 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
                     yield response
                     with self._waiting():
                         watcher.rest(_GATHER_SECONDS)
-
-
-class RoomService(sscsi_pb2_grpc.RoomServicer):
-    """Serves the room's status."""
-
-    def __init__(self, volumes: Volumes) -> None:
-        self._volumes = volumes
-        self._start_time = time.time()
-
-    def Status(
-        self, _request: sscsi_pb2.RoomStatusRequest, _context: grpc.ServicerContext
-    ) -> sscsi_pb2.RoomStatusResponse:
-        records = self._volumes.all()
-        return sscsi_pb2.RoomStatusResponse(
-            room="node",
-            version=__version__,
-            pid=os.getpid(),
-            start_time=self._start_time,
-            facts={
-                "volumes": str(len(records)),
-                "volumes_adopted": str(sum(record.adopted for record in records)),
-                "volumes_whose_last_refresh_failed": str(sum(bool(record.last_error) for record in records)),
-            },
-        )
 
 
 def _message(changes: Sequence[Change]) -> sscsi_pb2.WatchResponse:

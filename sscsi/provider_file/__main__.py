@@ -3,17 +3,18 @@
 import functools
 import sys
 import threading
-import time
 
 import grpc
 
+from sscsi.core.room_status import RoomStatus
+from sscsi.edges.room_status import RoomService
 from sscsi.edges.rooted_files import choose_opener, open_root
 from sscsi.edges.run_directory import make_run_directory
 from sscsi.pb import provider_pb2_grpc, sscsi_pb2_grpc
 from sscsi.process.run import room
 from sscsi.provider_file.config import Config, parse
 from sscsi.provider_file.object_versions import ObjectVersions, load_or_make_key
-from sscsi.provider_file.provider_service import Counter, ProviderService, RoomService
+from sscsi.provider_file.provider_service import Counter, ProviderService
 from sscsi.provider_file.room import check_root, run_server
 
 
@@ -31,8 +32,9 @@ def serve(config: Config, stop: threading.Event) -> int:
         by_namespace=config.by_namespace,
         max_response_bytes=config.max_response_bytes,
     )
+    settings = {"root": config.root, "by_namespace": str(config.by_namespace).lower()}
     status = RoomService(
-        mounts, {"root": config.root, "by_namespace": str(config.by_namespace).lower()}, time.time()
+        "provider-file", lambda: RoomStatus(state="serving", facts=settings | mounts.facts())
     )
 
     def add_services(server: grpc.Server) -> None:

@@ -1,8 +1,7 @@
-"""`v1alpha1.CSIDriverProvider`, served from files; and what this room says of itself."""
+"""`v1alpha1.CSIDriverProvider`, served from files."""
 
 import contextlib
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator
 
@@ -11,7 +10,7 @@ import grpc
 import sscsi
 from sscsi.edges.rooted_files import RootedFiles
 from sscsi.errors import ObjectError
-from sscsi.pb import provider_pb2, provider_pb2_grpc, sscsi_pb2, sscsi_pb2_grpc
+from sscsi.pb import provider_pb2, provider_pb2_grpc
 from sscsi.provider_file.delivery import Delivery
 from sscsi.provider_file.mount_request import parse_request
 from sscsi.provider_file.object_versions import ObjectVersions
@@ -110,23 +109,3 @@ def _below(root: RootedFiles, namespace: str) -> RootedFiles:
         raise ObjectError(
             f"{error}; the objects of a namespace's pods are in the directory of its name"
         ) from error
-
-
-class RoomService(sscsi_pb2_grpc.RoomServicer):
-    """`sscsi.v1.Room`: what status pages and operators ask."""
-
-    def __init__(self, mounts: Counter, facts: dict[str, str], start_time: float) -> None:
-        self._mounts = mounts
-        self._facts = facts
-        self._start_time = start_time
-
-    def Status(
-        self, _request: sscsi_pb2.RoomStatusRequest, _context: grpc.ServicerContext
-    ) -> sscsi_pb2.RoomStatusResponse:
-        return sscsi_pb2.RoomStatusResponse(
-            room="provider-file",
-            version=sscsi.__version__,
-            pid=os.getpid(),
-            start_time=self._start_time,
-            facts={**self._facts, **self._mounts.facts()},
-        )

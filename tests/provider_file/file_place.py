@@ -10,13 +10,15 @@ from collections.abc import Iterator
 
 import grpc
 
+from sscsi.core.room_status import RoomStatus
 from sscsi.edges.grpc_status import StatusInterceptor
+from sscsi.edges.room_status import RoomService
 from sscsi.edges.rooted_files import Opener, choose_opener, open_root
 from sscsi.edges.unix_socket import SocketServer
 from sscsi.pb import provider_pb2, provider_pb2_grpc, sscsi_pb2, sscsi_pb2_grpc
 from sscsi.process.thread_pool import BlockingAwarePool
 from sscsi.provider_file.object_versions import ObjectVersions
-from sscsi.provider_file.provider_service import Counter, ProviderService, RoomService
+from sscsi.provider_file.provider_service import Counter, ProviderService
 
 NAMESPACE = "team-a"
 NAMESPACE_KEY = "csi.storage.k8s.io/pod.namespace"
@@ -124,7 +126,8 @@ def served(
 
         def add_services(server: grpc.Server) -> None:
             provider_pb2_grpc.add_CSIDriverProviderServicer_to_server(provider, server)
-            sscsi_pb2_grpc.add_RoomServicer_to_server(RoomService(mounts, {}, 1.5), server)
+            status = RoomService("provider-file", lambda: RoomStatus(state="serving", facts=mounts.facts()))
+            sscsi_pb2_grpc.add_RoomServicer_to_server(status, server)
 
         pool = BlockingAwarePool("file", running_limit=4)
         interceptors = [StatusInterceptor(loud_methods=frozenset())]

@@ -322,7 +322,7 @@ def test_the_room_says_how_it_is(place: FilePlace) -> None:
     place.refusal("- objectName: none")
     status = place.status()
     assert (status.room, status.version, status.pid) == ("provider-file", sscsi.__version__, os.getpid())
-    assert status.start_time == 1.5
+    assert status.state == "serving"
     assert dict(status.facts) == {"mounts": "2", "failed_mounts": "1"}
 
 

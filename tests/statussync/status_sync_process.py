@@ -100,8 +100,9 @@ class StatusSync:
         return list(self.classes.EnsureSecrets(request, timeout=timeout).problems)
 
     def status(self) -> sscsi_pb2.RoomStatusResponse:
-        stub = sscsi_pb2_grpc.RoomStub(self.channel)
-        return stub.Status(sscsi_pb2.RoomStatusRequest(), timeout=10.0)
+        with grpc.insecure_channel(f"unix:{self.run / 'statussync-state.sock'}") as channel:
+            stub = sscsi_pb2_grpc.RoomStub(channel)
+            return stub.Status(sscsi_pb2.RoomStatusRequest(), timeout=10.0)
 
     def publish(self, content: bytes = b"s3cret", **changes: Any) -> PublishedVolume:
         """A volume on disk, in upstream's layout; the node room does not know of it yet."""

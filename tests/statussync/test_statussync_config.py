@@ -9,7 +9,7 @@ from sscsi.errors import ConfigError
 def test_defaults_are_those_of_the_documentation() -> None:
     config = parse(["--cluster=dir:/classes"], {})
     assert config.cluster_directory == "/classes"
-    assert config.socket_path == "/run/sscsi/statussync.sock"
+    assert config.run_directory == "/run/sscsi"
     assert config.node_socket_path == "/run/sscsi/node.sock"
     assert (config.node_id, config.stop_grace_seconds) == ("", 5.0)
     assert (config.log_as_json, config.log_verbosity) == (False, 0)
@@ -18,15 +18,15 @@ def test_defaults_are_those_of_the_documentation() -> None:
 def test_variables_stand_in_for_flags_and_flags_win() -> None:
     environ = {"SSCSI_CLUSTER": "dir:/a", "SSCSI_RUN_DIR": "/run/b", "KUBE_NODE_NAME": "n"}
     config = parse([], environ)
-    assert (config.cluster_directory, config.socket_path, config.node_id) == (
+    assert (config.cluster_directory, config.node_socket_path, config.node_id) == (
         "/a",
-        "/run/b/statussync.sock",
+        "/run/b/node.sock",
         "n",
     )
     config = parse(["-cluster=dir:/c", "--run-dir", "/d", "-nodeid=m", "--stop-grace=1m"], environ)
-    assert (config.cluster_directory, config.socket_path, config.node_id, config.stop_grace_seconds) == (
+    assert (config.cluster_directory, config.node_socket_path, config.node_id, config.stop_grace_seconds) == (
         "/c",
-        "/d/statussync.sock",
+        "/d/node.sock",
         "m",
         60.0,
     )

@@ -82,9 +82,8 @@ class NodeClient:
         csi = self.channel(place.endpoint)
         self.identity = csi_pb2_grpc.IdentityStub(csi)
         self.csi = csi_pb2_grpc.NodeStub(csi)
-        own = self.channel(f"{place.run_directory}/node.sock")
-        self.volumes = sscsi_pb2_grpc.VolumesStub(own)
-        self.room = sscsi_pb2_grpc.RoomStub(own)
+        self.volumes = sscsi_pb2_grpc.VolumesStub(self.channel(f"{place.run_directory}/node.sock"))
+        self.room = sscsi_pb2_grpc.RoomStub(self.channel(f"{place.run_directory}/node-state.sock"))
         self.probe = csi_pb2_grpc.IdentityStub(self.channel(f"{place.run_directory}/probe.sock"))
 
     def channel(self, socket_path: str) -> grpc.Channel:

@@ -11,7 +11,8 @@ View = dict[str, tuple[int, bytes]]
 """Path as a pod sees it: (permission bits, content)."""
 
 _RUN_DIRECTORY_NAMES = frozenset(
-    {"node.sock", "node.sock.lock", "probe.sock", "probe.sock.lock", "statussync.sock", "records"}
+    {"records", "statussync.sock"}
+    | {name + suffix for name in ("node.sock", "node-state.sock", "probe.sock") for suffix in ("", ".lock")}
 )
 
 

@@ -1,0 +1,46 @@
+"""What the node room tells of itself on its state socket."""
+
+from collections.abc import Callable, Sequence
+
+from sscsi.core.room_status import RoomStatus
+from sscsi.core.volume_record import VolumeRecord
+from sscsi.node.volumes import Volumes
+
+HEALING = "looking at the volumes that are there"
+SERVING = "serving"
+STOPPING = "stopping"
+WAITING = "waiting for the socket"
+
+_SHOWN_PROBLEMS = 10
+
+
+class NodeState:
+    """`phase` is one of the words above. `provider_names` lists the providers found now; it only reads directories."""
+
+    def __init__(
+        self, volumes: Volumes, provider_names: Callable[[], Sequence[str]], *, socket_path: str
+    ) -> None:
+        self._volumes = volumes
+        self._provider_names = provider_names
+        self._socket_path = socket_path
+        self.phase = WAITING
+
+    def look(self) -> RoomStatus:
+        records = self._volumes.all()
+        failed = [record for record in records if record.last_error]
+        return RoomStatus(
+            state=self.phase,
+            facts={
+                "volumes": str(len(records)),
+                "volumes_adopted": str(sum(record.adopted for record in records)),
+                "volumes_whose_last_refresh_failed": str(len(failed)),
+                "providers": ",".join(self._provider_names()),
+                "socket": self._socket_path,
+            },
+            problems=[_problem(record) for record in failed[:_SHOWN_PROBLEMS]],
+        )
+
+
+def _problem(record: VolumeRecord) -> str:
+    pod = f"{record.pod_namespace}/{record.pod_name}"
+    return f"the last refresh of class {record.class_name} for pod {pod} failed: {record.last_error}"

@@ -55,6 +55,28 @@ class ObjectNotOursError(SscsiError):
     """An object that status-sync shall write is there already and somebody else's; rename one of the two."""
 
 
+class DriverUnreachableError(SscsiError):
+    """Nobody at the CSI socket takes a call; the driver may be starting: try again, or look at its log.
+
+    `reason` is one of `sscsi.edges.csi_identity.CONNECT_FAILURES`, in one word for a metric's label.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class DriverCallError(SscsiError):
+    """The CSI driver answered the call with an error, or did not answer in time; its log says more.
+
+    The message is what a Go client would print; `code` is the gRPC status code's number.
+    """
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class ProviderNotFoundError(SscsiError):
     """No socket of that provider is in any provider directory: install or start the provider."""
 

@@ -27,6 +27,9 @@ CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
     errors.ClusterUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.RoomUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.ObjectNotOursError: grpc.StatusCode.FAILED_PRECONDITION,
+    # No call of ours passes these two on: only health pages and the registrar call a CSI driver.
+    errors.DriverUnreachableError: grpc.StatusCode.UNAVAILABLE,
+    errors.DriverCallError: grpc.StatusCode.UNKNOWN,
     errors.ProviderNotFoundError: grpc.StatusCode.UNKNOWN,
     # The code of a ProviderCallError is the provider's own; UNKNOWN stands in for one that gRPC has not.
     errors.ProviderCallError: grpc.StatusCode.UNKNOWN,

@@ -1,0 +1,291 @@
+"""A few text pages over HTTP/1.1, for kubelet's probes and for metrics. Written for ports that anybody may reach.
+
+One thread takes connections and reads requests; each complete request gets a thread of its own, up to a limit. So a
+client that sends slowly, or nothing, holds no thread; when there are too many such clients, the oldest makes room.
+Every answer ends its connection, as kubelet's probes want it anyway.
+
+Why not `http.server`: it costs a program that stands alone 2 MiB more (measured, private memory after `import grpc`;
+0.2 MiB in a child of `sscsi run`), and its time-out starts anew with every byte that a slow client sends.
+"""
+
+import contextlib
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from sscsi.core.http_message import (
+    MAX_HEAD_BYTES,
+    Page,
+    Query,
+    Request,
+    encode_answer,
+    head_end,
+    parse_head,
+)
+from sscsi.core.listen_address import parse_listen_address
+from sscsi.core.log_keys import ADDRESS, PATH, REASON
+from sscsi.errors import ConfigError
+
+__all__ = ["HttpPages", "Page", "PageFunction", "Query"]
+
+log = logging.getLogger(__name__)
+
+PageFunction = Callable[[Query], Page]
+
+_BACKLOG = 128
+_MAX_READING = 256
+_MAX_ANSWERING = 64
+_READ_SECONDS = 5.0
+_SEND_SECONDS = 5.0
+_CLOSE_SECONDS = 0.3
+# Of a body, which nobody wants, this much is read away, for so long.
+_MAX_BODY_BYTES = 64 * 1024
+_BODY_SECONDS = 1.0
+
+
+class HttpPages:
+    """Serves `pages` by their paths on one address; any other path is 404, any method will do.
+
+    `address` is Go's: `:8080`, `127.0.0.1:9809`, `[::1]:80`, `localhost:0`. A page's function runs in a thread of
+    its own and may wait; one that raises is a 500 and a log line. `read_seconds` is how long a client may take to
+    send its request, `max_reading` how many may do so at once, `max_answering` how many pages may be in the making.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        pages: Mapping[str, PageFunction],
+        *,
+        read_seconds: float = _READ_SECONDS,
+        max_reading: int = _MAX_READING,
+        max_answering: int = _MAX_ANSWERING,
+    ) -> None:
+        self.address = address
+        self._pages = pages
+        self._read_seconds = read_seconds
+        self._max_reading = max_reading
+        self._max_answering = max_answering
+        self._reading: dict[socket.socket, _Reading] = {}
+        self._condition = threading.Condition()
+        self._answering = 0
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Listen, and answer from now on; `address` has the real port then. Raises ConfigError (exit code 1)."""
+        self._listener = _listen(self.address)
+        self._listener.setblocking(False)
+        host = self.address.rpartition(":")[0]
+        self.address = f"{host}:{self._listener.getsockname()[1]}"
+        self._wake, self._woken = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name=f"http {self.address}", daemon=True)
+        self._thread.start()
+        log.info("serving pages", extra={ADDRESS: self.address, PATH: " ".join(self._pages)})
+
+    def is_serving(self) -> bool:
+        """Whether requests are taken; false before `start`, after `close`, and when something failed for good."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop_accepting(self) -> None:
+        """Listen no more, and drop who has not sent a whole request. Returns at once."""
+        if self._thread is not None and not self._closing.is_set():
+            self._closing.set()
+            self._wake.send(b"x")
+            self._thread.join()
+
+    def close(self) -> None:
+        """Stop, and give the pages in the making a moment."""
+        self.stop_accepting()
+        with self._condition:
+            self._condition.wait_for(lambda: self._answering == 0, _CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                self._turn()
+        finally:
+            self._selector.close()
+            for open_socket in (self._listener, self._wake, self._woken, *self._reading):
+                open_socket.close()
+            self._reading.clear()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._seconds_to_wait()):
+            if key.fileobj is self._listener:
+                self._accept()
+            elif reading := self._reading.get(key.fileobj):  # type: ignore[call-overload]
+                self._read(reading)
+        while self._reading and (oldest := self._oldest()).deadline <= time.monotonic():
+            self._refuse(oldest, Page(408, "the request did not come in time\n"))
+
+    def _seconds_to_wait(self) -> float | None:
+        return max(self._oldest().deadline - time.monotonic(), 0.0) if self._reading else None
+
+    def _oldest(self) -> "_Reading":
+        return next(iter(self._reading.values()))
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError as error:
+            # No descriptors or no memory: whoever keeps us waiting longest goes first.
+            log.warning("cannot accept a connection", extra={ADDRESS: self.address, REASON: error.strerror})
+            if self._reading:
+                self._drop(self._oldest())
+            else:
+                self._closing.wait(0.1)
+            return
+        if len(self._reading) >= self._max_reading:
+            self._drop(self._oldest())
+        connection.setblocking(False)
+        self._selector.register(connection, selectors.EVENT_READ)
+        self._reading[connection] = _Reading(connection, time.monotonic() + self._read_seconds)
+
+    def _read(self, reading: "_Reading") -> None:
+        try:
+            data = reading.connection.recv(MAX_HEAD_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(reading)
+            return
+        reading.data += data
+        end = head_end(reading.data)
+        if end > MAX_HEAD_BYTES or (not end and len(reading.data) >= MAX_HEAD_BYTES):
+            self._refuse(reading, Page(431, "the request is too large\n"))
+        elif end:
+            self._take(reading, bytes(reading.data[:end]))
+
+    def _take(self, reading: "_Reading", head: bytes) -> None:
+        try:
+            request = parse_head(head)
+        except ValueError as error:
+            self._refuse(reading, Page(400, f"bad request: {error}\n"))
+            return
+        with self._condition:
+            has_room = self._answering < self._max_answering
+            self._answering += has_room
+        if not has_room:
+            self._refuse(reading, Page(503, "too many requests at once\n"))
+            return
+        self._forget(reading)
+        thread = threading.Thread(
+            target=self._answer, args=(reading.connection, request), name="http-request", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the machine gives no more threads
+            self._ended(reading.connection)
+
+    def _answer(self, connection: socket.socket, request: Request) -> None:
+        try:
+            page = self._page(request)
+            # Whoever hung up wants no answer.
+            with contextlib.suppress(OSError):
+                connection.settimeout(_SEND_SECONDS)
+                connection.sendall(_encode(page, with_body=request.method != "HEAD"))
+                if request.has_body:
+                    _read_body_away(connection)
+        finally:
+            self._ended(connection)
+
+    def _ended(self, connection: socket.socket) -> None:
+        connection.close()
+        with self._condition:
+            self._answering -= 1
+            self._condition.notify_all()
+
+    def _page(self, request: Request) -> Page:
+        function = self._pages.get(request.path)
+        if function is None:
+            return Page(404, "404 page not found\n")
+        try:
+            return function(request.query)
+        except Exception:
+            log.exception("a page failed", extra={PATH: request.path, ADDRESS: self.address})
+            return Page(500, "internal error; the log of this program has the place\n")
+
+    def _refuse(self, reading: "_Reading", page: Page) -> None:
+        """Answer without a thread: what fits the connection's buffer, or nothing."""
+        with contextlib.suppress(OSError):
+            reading.connection.send(_encode(page, with_body=True))
+            reading.connection.shutdown(socket.SHUT_WR)
+            # What is unread when a connection closes makes the kernel reset it, and the answer may be lost.
+            reading.connection.recv(_MAX_BODY_BYTES)
+        self._drop(reading)
+
+    def _drop(self, reading: "_Reading") -> None:
+        self._forget(reading)
+        reading.connection.close()
+
+    def _forget(self, reading: "_Reading") -> None:
+        self._selector.unregister(reading.connection)
+        del self._reading[reading.connection]
+
+
+class _Reading:
+    """A connection whose request is not complete."""
+
+    __slots__ = ("connection", "data", "deadline")
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self.connection = connection
+        self.deadline = deadline
+        self.data = bytearray()
+
+
+def _encode(page: Page, *, with_body: bool) -> bytes:
+    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
+    return encode_answer(page, date=date, with_body=with_body)
+
+
+def _read_body_away(connection: socket.socket) -> None:
+    connection.shutdown(socket.SHUT_WR)
+    left, deadline = _MAX_BODY_BYTES, time.monotonic() + _BODY_SECONDS
+    while left > 0 and (seconds := deadline - time.monotonic()) > 0:
+        connection.settimeout(seconds)
+        data = connection.recv(left)
+        if not data:
+            return
+        left -= len(data)
+
+
+def _listen(address: str) -> socket.socket:
+    try:
+        host, port = parse_listen_address(address)
+        return _bind(host, port)
+    except ValueError as error:
+        raise ConfigError(f"cannot listen: {error}", exit_code=1) from error
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {address!r} ({error.strerror}); is another program there? choose another address",
+            exit_code=1,
+        ) from error
+
+
+def _bind(host: str, port: str) -> socket.socket:
+    """A listening socket; all interfaces are IPv4's and IPv6's where the machine has both, as with Go."""
+    if host in {"", "::"} and socket.has_dualstack_ipv6():
+        number = _resolve("::", port)[1][1]
+        return socket.create_server(
+            ("::", number), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+        )
+    family, where = _resolve(host or "0.0.0.0", port)
+    return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+
+
+def _resolve(host: str, port: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """The first address of a host, an IPv4 one before others."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, where = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
+    return family, (str(where[0]), int(where[1]))

@@ -6,7 +6,7 @@ granted: the file may be of another release, or cut short by a full disk.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 VERSION = 1
@@ -22,7 +22,7 @@ class ProgramState:
     `state` is one of PROGRAM_STATES. `pid` is 0 when there is no process; then `start_time`, `rss_bytes` and
     `cpu_seconds` are 0. None: `pss_bytes` could not be read, `memory_budget_bytes` there is none,
     `last_exit_time` it never ended. `restarts` counts since supervisord started; `over_budget_restarts` are those
-    of them that the watchdog made.
+    of them that the watchdog made. `recent_exit_times` are the last exits that nobody asked for, a few at most.
     """
 
     state: str
@@ -35,16 +35,31 @@ class ProgramState:
     memory_budget_bytes: int | None
     over_budget_restarts: int
     last_exit_time: float | None
+    recent_exit_times: Sequence[float] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerMemory:
+    """What the kernel charges to the container's cgroup, the content of volumes (tmpfs) among it; no limit is None."""
+
+    current_bytes: int
+    max_bytes: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WatchdogState:
-    """The whole file. `time` is when it was written, in seconds since the epoch; `pid` is the watchdog's own."""
+    """The whole file. `time` is when it was written, in seconds since the epoch; `pid` is the watchdog's own.
+
+    `container` is None where there is no cgroup v2 to read. `last_event` is the serial number of the last event of
+    supervisord's that is counted in here; None before the first.
+    """
 
     time: float
     pid: int
     supervisor_pid: int
     programs: Mapping[str, ProgramState]
+    container: ContainerMemory | None = None
+    last_event: int | None = None
 
 
 def to_json(state: WatchdogState) -> str:
@@ -68,6 +83,17 @@ def from_json(text: str | bytes) -> WatchdogState:
         pid=fields.integer("pid"),
         supervisor_pid=fields.integer("supervisor_pid"),
         programs={name: _program(name, value) for name, value in fields.mapping("programs").items()},
+        container=_container(fields.get("container")),
+        last_event=fields.integer("last_event") if fields.get("last_event") is not None else None,
+    )
+
+
+def _container(value: Any) -> ContainerMemory | None:
+    if value is None:
+        return None
+    fields = _Fields(value, "watchdog state, container")
+    return ContainerMemory(
+        current_bytes=fields.integer("current_bytes"), max_bytes=fields.optional_integer("max_bytes")
     )
 
 
@@ -84,6 +110,7 @@ def _program(name: str, value: Any) -> ProgramState:
         memory_budget_bytes=fields.optional_integer("memory_budget_bytes"),
         over_budget_restarts=fields.integer("over_budget_restarts"),
         last_exit_time=fields.optional_number("last_exit_time"),
+        recent_exit_times=fields.numbers("recent_exit_times") if fields.get("recent_exit_times") else (),
     )
 
 
@@ -95,6 +122,10 @@ class _Fields:
             raise _wrong(where, "an object")
         self._document = document
         self._where = where
+
+    def get(self, key: str) -> Any:
+        """The unchecked value; None when there is none."""
+        return self._document.get(key)
 
     def mapping(self, key: str) -> dict[str, Any]:
         value = self._take(key)
@@ -114,6 +145,12 @@ class _Fields:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self._wrong(key, "a whole number")
         return value
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        values = self._take(key)
+        if not isinstance(values, list):
+            raise self._wrong(key, "a list")
+        return tuple(_Fields({key: value}, self._where).number(key) for value in values)
 
     def number(self, key: str) -> float:
         value = self._take(key)

@@ -6,6 +6,7 @@ for life, keeps two of ours apart; a live server of somebody else's is waited fo
 the path is unlinked only if it is still the very socket that this process made (design, section 1).
 """
 
+import binascii
 import contextlib
 import fcntl
 import logging
@@ -49,7 +50,8 @@ class SocketServer:
     """One gRPC server on one unix socket.
 
     `add_services` are the generated `add_...Servicer_to_server` calls. `mode` is the socket file's: access to
-    a room is decided by it, as grpcio tells no peer's uid.
+    a room is decided by it, as grpcio tells no peer's uid. `on_wait` is told why, when the path must be waited for
+    and each time the reason changes.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class SocketServer:
         add_services: AddServices,
         pool: futures.Executor,
         interceptors: Sequence[grpc.ServerInterceptor],
+        on_wait: Callable[[str], None] | None = None,
     ) -> None:
         self.path = path
-        self._temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}~")
+        self._temporary = _temporary_path(path)
+        self._on_wait = on_wait
         self._mode = mode
         self._add_services = add_services
         self._pool = pool
@@ -73,9 +77,9 @@ class SocketServer:
 
     def check(self) -> None:
         """Raise ConfigError for a path that can never work."""
-        if len(os.fsencode(self._temporary)) > _MAX_PATH_BYTES:
+        if len(os.fsencode(self.path)) > _MAX_PATH_BYTES:
             raise ConfigError(
-                f"socket path {self.path!r} is too long: a unix socket's path has at most {_MAX_PATH_BYTES - 2} bytes here",
+                f"socket path {self.path!r} is too long: a unix socket's path has at most {_MAX_PATH_BYTES} bytes"
             )
         directory = os.path.dirname(self.path)
         if not os.path.isdir(directory):
@@ -100,6 +104,8 @@ class SocketServer:
                 if str(busy) != said:
                     said = str(busy)
                     log.warning("waiting for the socket", extra={PATH: self.path, REASON: said})
+                    if self._on_wait:
+                        self._on_wait(said)
                 if stop.wait(delay):
                     return False
             else:
@@ -160,6 +166,15 @@ class SocketServer:
         self._identity = _identity(self._temporary)
         os.rename(self._temporary, self.path)
         self._server = server
+
+
+def _temporary_path(path: str) -> str:
+    """A hidden name in the same directory, always the same one, which fits wherever the path itself does."""
+    directory, name = os.path.split(path)
+    hidden = f".{name}~"
+    if len(os.fsencode(os.path.join(directory, hidden))) > _MAX_PATH_BYTES:
+        hidden = f".{binascii.crc32(os.fsencode(name)):08x}~"[: len(os.fsencode(name))]
+    return os.path.join(directory, hidden)
 
 
 def _lock(path: str) -> int:

@@ -4,7 +4,7 @@ import socket
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 
 import grpc
@@ -42,7 +42,13 @@ class Provider(provider_pb2_grpc.CSIDriverProviderServicer):
 class Holder:
     """A SocketServer with its pool and service; `stop` ends its waiting."""
 
-    def __init__(self, path: str, name: str = "ours", mode: int = 0o600) -> None:
+    def __init__(
+        self,
+        path: str,
+        name: str = "ours",
+        mode: int = 0o600,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
         self.service = Provider(name)
         self.pool = futures.ThreadPoolExecutor(4)
         self.stop = threading.Event()
@@ -54,6 +60,7 @@ class Holder:
             ),
             pool=self.pool,
             interceptors=(),
+            on_wait=on_wait,
         )
 
     def serve(self) -> bool:
@@ -68,8 +75,10 @@ class Holder:
 
 
 @contextlib.contextmanager
-def holder(path: str, name: str = "ours", mode: int = 0o600) -> Iterator[Holder]:
-    made = Holder(path, name, mode)
+def holder(
+    path: str, name: str = "ours", mode: int = 0o600, on_wait: Callable[[str], None] | None = None
+) -> Iterator[Holder]:
+    made = Holder(path, name, mode, on_wait)
     try:
         yield made
     finally:
@@ -276,13 +285,37 @@ def test_what_is_no_socket_is_never_removed(directory: str, kind: str) -> None:
 
 
 def test_a_path_too_long_for_a_socket_is_refused_with_the_bound(directory: str) -> None:
-    longest = f"{directory}/".ljust(105, "x")
+    longest = f"{directory}/".ljust(107, "x")
     with holder(longest) as ours:
         assert ours.serve()
         assert name_at(longest) == "ours"
-    with holder(longest + "x") as ours, pytest.raises(ConfigError, match="at most 105 bytes") as refusal:
+    with holder(longest + "x") as ours, pytest.raises(ConfigError, match="at most 107 bytes") as refusal:
         ours.serve()
     assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["abc", "csi.sock", "a-name-that-is-longer.sock"])
+def test_a_short_name_in_a_deep_directory_is_served_too(directory: str, name: str) -> None:
+    deep = f"{directory}/".ljust(107 - len(name) - 1, "d")
+    os.mkdir(deep)
+    with holder(f"{deep}/{name}") as ours:
+        assert ours.serve()
+        assert name_at(f"{deep}/{name}") == "ours"
+        assert sorted(os.listdir(deep)) == sorted([name, f"{name}.lock"])
+
+
+def test_whoever_asks_is_told_why_the_path_is_waited_for(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    reasons: list[str] = []
+    told = threading.Event()
+
+    def on_wait(reason: str) -> None:
+        reasons.append(reason)
+        told.set()
+
+    with foreign(path), holder(path, on_wait=on_wait) as ours, waiting(ours):
+        assert told.wait(10)
+    assert reasons == [f"a live server of another program answers at {path}"]
 
 
 def test_a_directory_that_is_not_there_is_named(directory: str) -> None:

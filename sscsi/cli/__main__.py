@@ -10,6 +10,7 @@ from sscsi.process.flags import TextRequestedError
 _USAGE = """Usage: sscsi COMMAND [flags]
 
   sscsi run     run the appliance: every program of it, under supervisord, in the foreground
+  sscsi status  tell whether the appliance on this node is well, and why not
   sscsi demo    show a secret arrive in a volume, change and go, on this machine, without a cluster
 
 sscsi COMMAND --help has the flags; sscsi --version tells the version."""
@@ -47,6 +48,10 @@ def _run(command: str, arguments: list[str]) -> int:
         from sscsi.cli import demo  # noqa: PLC0415
 
         return demo.main(arguments, os.environ)
+    if command == "status":
+        from sscsi.cli import status  # noqa: PLC0415
+
+        return status.main(arguments, os.environ)
     if command in {"-h", "-help", "--help", "help"}:
         raise TextRequestedError(_USAGE)
     if command in {"-version", "--version"}:

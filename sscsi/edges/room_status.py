@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 
 import grpc
@@ -60,14 +60,20 @@ class RoomStates:
     """The states of several rooms, as they were a moment ago at most.
 
     `sockets` are their paths by room name. One long-lived channel each. A room that is dead or hangs costs the
-    caller `timeout_seconds` once, whatever the number of such rooms, and its state is None.
+    caller `timeout_seconds` once, whatever the number of such rooms, and its state is None. `options` are the
+    channels'; who asks but once has no use for the quick reconnections that the default makes room for.
     """
 
-    def __init__(self, sockets: dict[str, str], *, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        sockets: dict[str, str],
+        *,
+        timeout_seconds: float,
+        options: Sequence[tuple[str, object]] = ROOM_CHANNEL_OPTIONS,
+    ) -> None:
         self._timeout_seconds = timeout_seconds
         self._channels = {
-            room: grpc.insecure_channel(unix_target(path), ROOM_CHANNEL_OPTIONS)
-            for room, path in sockets.items()
+            room: grpc.insecure_channel(unix_target(path), options) for room, path in sockets.items()
         }
         self._stubs = {room: sscsi_pb2_grpc.RoomStub(channel) for room, channel in self._channels.items()}
 

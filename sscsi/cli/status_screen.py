@@ -1,0 +1,246 @@
+"""The report as one screen of text, at most 100 columns wide and without colours."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from sscsi.cli.status_programs import ProgramReport
+from sscsi.cli.status_report import (
+    RegistrationReport,
+    Report,
+    StatusSyncReport,
+    untold_problems,
+)
+from sscsi.cli.status_units import age_text, counted, mebibytes
+from sscsi.cli.status_volumes import VolumeReport, VolumesReport
+
+WIDTH = 100
+# `--json` has all of them.
+SHOWN_VOLUMES = 10
+_SHOWN_PROBLEMS = 5
+_SHOWN_REASONS = 8
+# An error may have a kilobyte; three lines of it tell what kind it is.
+_ERROR_LINES = 3
+_LABEL = 14
+_COLUMNS = ("PROGRAM", "STATE", "PID", "UPTIME", "RESTARTS", "PSS MiB", "RSS MiB", "CPU", "SAYS")
+_RIGHT = frozenset({"PID", "UPTIME", "RESTARTS", "PSS MiB", "RSS MiB", "CPU"})
+_NOBODY_TOLD = "not known"
+
+
+def render(report: Report) -> str:
+    """The whole screen: the verdict first, then what it was made from."""
+    lines = list(_verdict(report))
+    if report.running:
+        lines += ["", *_programs(report)]
+        lines += ["", *_facts(report)]
+        lines += _section(_failing_volumes(report.volumes))
+        lines += _section(_problems(report))
+    return "\n".join(map(_plain, lines))
+
+
+def _verdict(report: Report) -> Iterator[str]:
+    if report.healthy:
+        yield from _wrap("HEALTHY: ", ", ".join(_good_news(report)))
+        return
+    first, *others = report.reasons
+    yield from _wrap("NOT HEALTHY: ", first)
+    for reason in others[: _SHOWN_REASONS - 1]:
+        yield from _wrap("        and: ", reason)
+    if len(report.reasons) > _SHOWN_REASONS:
+        yield f"        and: {len(report.reasons) - _SHOWN_REASONS} more (--json has all)"
+
+
+def _good_news(report: Report) -> Iterator[str]:
+    running = sum(program.wanted for program in report.programs.values())
+    yield f"{counted(running, 'program')} running"
+    if report.registration.wanted:
+        yield "registered with kubelet"
+    yield f"{counted(report.volumes.count or 0, 'volume')}, no refresh failed"
+
+
+def _programs(report: Report) -> Iterator[str]:
+    rows = [_COLUMNS, *(_row(name, program) for name, program in report.programs.items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    for row in rows:
+        cells = (
+            f"{cell:>{width}}" if name in _RIGHT else f"{cell:<{width}}"
+            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
+        )
+        yield _cut("  ".join(cells).rstrip())
+
+
+def _row(name: str, program: ProgramReport) -> tuple[str, ...]:
+    return (
+        name,
+        program.state or "?" if program.wanted else "off",
+        str(program.pid or "-"),
+        "-" if program.uptime_seconds is None else age_text(program.uptime_seconds),
+        "-" if program.restarts is None else str(program.restarts),
+        "-" if program.pss_bytes is None else mebibytes(program.pss_bytes),
+        "-" if program.rss_bytes is None else mebibytes(program.rss_bytes),
+        "-" if program.cpu_seconds is None else age_text(program.cpu_seconds),
+        _says(program),
+    )
+
+
+def _says(program: ProgramReport) -> str:
+    if program.answers is None:
+        return "-"
+    return program.says or "-" if program.answers else "no answer"
+
+
+def _facts(report: Report) -> Iterator[str]:
+    yield from _labelled("Registration", _registration(report.registration, report.time))
+    yield from _labelled("Volumes", [_volumes(report.volumes)])
+    providers = report.providers
+    yield from _labelled(
+        "Providers", [_NOBODY_TOLD if providers is None else ", ".join(providers) or "none found"]
+    )
+    yield from _labelled("Status-sync", _status_sync(report.status_sync))
+    yield from _labelled("Memory", [_memory(report)])
+    yield from _labelled("Supervisor", [_supervisor(report)])
+
+
+def _registration(registration: RegistrationReport, now: float) -> Iterator[str]:
+    if registration.wanted is None:
+        yield f"{_NOBODY_TOLD}: the registrar has no socket, and the watchdog does not report"
+        return
+    if not registration.wanted:
+        yield "off: no registration path is set, so kubelet does not know of this driver"
+        return
+    since = registration.registered_since
+    if registration.registered:
+        age = "" if since is None else f" {age_text(now - since)} ago"
+        times = registration.registrations
+        again = f", {counted(times, 'time')} since the registrar started" if times is not None else ""
+        yield f"kubelet confirmed {registration.driver or 'the driver'}{age}{again}"
+    else:
+        yield f"not registered: the registrar {f'is {registration.state}' if registration.state else 'says nothing'}"
+    if registration.endpoint:
+        yield f"kubelet calls {registration.endpoint}"
+    if registration.last_error:
+        yield f"last error: {registration.last_error}"
+
+
+def _volumes(volumes: VolumesReport) -> str:
+    if volumes.count is None:
+        return f"{_NOBODY_TOLD}: {volumes.trouble}" if volumes.trouble else _NOBODY_TOLD
+    parts = [f"{volumes.count} published"]
+    if volumes.failing:
+        parts.append(f"{volumes.failing} whose last refresh failed")
+    if volumes.adopted:
+        parts.append(f"{volumes.adopted} adopted")
+    if volumes.unknown:
+        parts.append(f"{counted(volumes.unknown, 'mount')} that nobody knows yet")
+    ages = [item.last_success_seconds_ago for item in volumes.items]
+    known = [age for age in ages if age is not None]
+    if known:
+        parts.append(f"oldest success {age_text(max(known))} ago")
+    if volumes.trouble:
+        parts.append(f"not listed: {volumes.trouble}")
+    return ", ".join(parts)
+
+
+def _status_sync(report: StatusSyncReport) -> Iterator[str]:
+    if report.queue_depth is None and report.node_connected is None:
+        yield _NOBODY_TOLD
+        return
+    connected = "connected to node" if report.node_connected else "not connected to node"
+    depth = report.queue_depth
+    queue = "queue not known" if depth is None else f"{depth} queued" if depth else "queue empty"
+    problems = counted(report.problems, "problem") if report.problems else "no problem"
+    yield f"{connected}, {queue}, {problems}"
+    if report.last_problem and not report.problems:
+        yield f"last problem, which is over: {report.last_problem}"
+
+
+def _memory(report: Report) -> str:
+    memory, parts = report.memory, []
+    if memory.programs_pss_bytes is not None:
+        parts.append(f"programs {mebibytes(memory.programs_pss_bytes)} MiB (PSS)")
+    if memory.container_bytes is not None:
+        limit = memory.container_max_bytes
+        of = "without a limit" if limit is None else f"of {mebibytes(limit)} MiB"
+        parts.append(f"container {mebibytes(memory.container_bytes)} MiB {of}, volumes' contents included")
+    parts += [
+        f"{name} restarted {counted(program.over_budget_restarts, 'time')} for taking more than its budget"
+        for name, program in report.programs.items()
+        if program.over_budget_restarts
+    ]
+    return "; ".join(parts) or _NOBODY_TOLD
+
+
+def _supervisor(report: Report) -> str:
+    supervisor = report.supervisor
+    if supervisor.pid is None or supervisor.reported_seconds_ago is None:
+        return "not known: the watchdog does not report"
+    alive = {True: "", False: ", which has ended", None: ", if it lives"}[supervisor.alive]
+    return (
+        f"process {supervisor.pid}{alive}; watchdog reported {age_text(supervisor.reported_seconds_ago)} ago"
+    )
+
+
+def _failing_volumes(volumes: VolumesReport) -> Iterator[str]:
+    failing = [item for item in volumes.items if item.failing]
+    if not failing:
+        return
+    yield "Volumes whose last refresh failed; their pods have the content of the last success:"
+    for item in failing[:SHOWN_VOLUMES]:
+        yield from _volume(item)
+    if len(failing) > SHOWN_VOLUMES:
+        yield f"  and {len(failing) - SHOWN_VOLUMES} more (--json has all)"
+
+
+def _volume(item: VolumeReport) -> Iterator[str]:
+    age = item.last_success_seconds_ago
+    success = "no success yet" if age is None else f"last success {age_text(age)} ago"
+    tried = item.last_attempt_seconds_ago
+    attempt = "" if tried is None else f", last tried {age_text(tried)} ago"
+    yield from _wrap("  ", f"{item.namespace}/{item.pod}, class {item.class_name}: {success}{attempt}")
+    yield from _wrap("      ", item.last_error, at_most=_ERROR_LINES)
+
+
+def _problems(report: Report) -> Iterator[str]:
+    found = [
+        (name, problem)
+        for name, program in report.programs.items()
+        for problem in untold_problems(program, report.volumes)
+    ]
+    if not found:
+        return
+    yield "What the programs say does not work:"
+    for name, problem in found[:_SHOWN_PROBLEMS]:
+        yield from _wrap(f"  {name}: ", problem, at_most=_ERROR_LINES)
+    if len(found) > _SHOWN_PROBLEMS:
+        yield f"  and {len(found) - _SHOWN_PROBLEMS} more (--json has all)"
+
+
+def _section(lines: Iterator[str]) -> list[str]:
+    found = list(lines)
+    return ["", *found] if found else []
+
+
+def _labelled(label: str, texts: Iterator[str] | Sequence[str]) -> Iterator[str]:
+    for text in texts:
+        yield from _wrap(f"{label:<{_LABEL}}", text, at_most=_ERROR_LINES)
+        label = ""
+
+
+def _wrap(lead: str, text: str, *, at_most: int | None = None) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width=WIDTH,
+        initial_indent=lead,
+        subsequent_indent=" " * len(lead),
+        max_lines=at_most,
+        placeholder=" ...",
+        break_on_hyphens=False,
+    ) or [lead.rstrip()]
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else line[: WIDTH - 3] + "..."
+
+
+def _plain(line: str) -> str:
+    """Nothing that a terminal would act on, whoever wrote the text."""
+    return "".join(character if character.isprintable() else "?" for character in line)

@@ -11,7 +11,8 @@ from sscsi.core import log_keys
 
 log = logging.getLogger(__name__)
 
-_READ_BYTES = 65536
+# An event has some 300 bytes, and they come one by one.
+_READ_BYTES = 4096
 
 
 class Room(Protocol):

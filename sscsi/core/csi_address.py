@@ -4,17 +4,13 @@ _MAX_PATH_BYTES = 107
 
 
 def parse_csi_address(text: str) -> str:
-    """The socket path of `/csi/csi.sock`, `unix:///csi/csi.sock` or `unix:csi.sock`.
+    """The socket path of `/csi/csi.sock`, `unix:///csi/csi.sock`, `unix:csi.sock` or `csi.sock`.
 
-    Raises ValueError for what is no unix socket. Upstream hands that to gRPC's resolver and then waits for ever for
-    a mere file name, or talks CSI over TCP; here it is a mistake.
+    Raises ValueError for what is no unix socket. Upstream hands anything without a slash in front to gRPC's resolver:
+    it waits for ever for a mere file name, and talks CSI over TCP. Here the one works and the other is a mistake.
     """
-    path = text
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
-    elif not text.startswith("/"):
-        path = ""
-    if not path:
+    path = text.removeprefix("unix:").removeprefix("//") if text.startswith("unix:") else text
+    if not path or (path == text and ":" in text.partition("/")[0]):
         raise ValueError(f"{text!r} is not the address of a unix socket; write /PATH or unix:///PATH")
     # sun_path of unix(7) holds 108 bytes with its NUL.
     if len(path.encode(errors="surrogateescape")) > _MAX_PATH_BYTES:

@@ -7,7 +7,7 @@ def parse_listen_address(text: str) -> tuple[str, str]:
     Raises ValueError, which says what is wrong.
     """
     host, colon, port = text.rpartition(":")
-    if not colon:
+    if not colon or not port:
         raise ValueError(f"{text!r} has no port; write it like :9808 or 127.0.0.1:9808")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -15,4 +15,4 @@ def parse_listen_address(text: str) -> tuple[str, str]:
         raise ValueError(f"{text!r} has too many colons; write an IPv6 address like [::1]:9808")
     if port.isdecimal() and int(port) > 65535:
         raise ValueError(f"{text!r}: there is no port {port}")
-    return host, port or "0"
+    return host, port

@@ -1,0 +1,115 @@
+"""The pages, each put together from what its modules say."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+
+from sidecars.livenessprobe import ready
+from sidecars.livenessprobe.answers import Answers
+from sidecars.livenessprobe.appliance_metrics import room_families, watchdog_families
+from sidecars.livenessprobe.call_metrics import CallMetrics
+from sidecars.livenessprobe.health import HealthCheck
+from sscsi.core import prometheus
+from sscsi.core.log_keys import PATH, REASON
+from sscsi.core.room_status import RoomStatus
+from sscsi.core.watchdog_state import WatchdogState
+from sscsi.edges.http_pages import Page, Query
+from sscsi.edges.watchdog_file import read_watchdog_state
+
+log = logging.getLogger(__name__)
+
+
+def livez(query: Query) -> Page:
+    """This process answers; nobody else is asked."""
+    return ready.page("livez", [ready.PING], query)
+
+
+class Readyz:
+    """`/readyz`. `rooms` has no questions when there is no appliance around."""
+
+    def __init__(
+        self, health: HealthCheck, rooms: Answers[RoomStatus], *, require_registration: bool
+    ) -> None:
+        self._driver = Answers({"driver": lambda: True if not health.problem() else None})
+        self._rooms = rooms
+        self._require_registration = require_registration
+        self._lock = threading.Lock()
+        self._last_failed: list[str] = []
+
+    def page(self, query: Query) -> Page:
+        self._driver.ask()
+        states = self._rooms.latest()
+        checks = [ready.PING, ready.driver_check(self._driver.latest()["driver"] is not None)]
+        if self._require_registration:
+            checks.append(ready.registration_check(states))
+        if states:
+            checks += ready.information(states)
+        self._log_change(ready.failed(checks, {}), states)
+        return ready.page("readyz", checks, query)
+
+    def _log_change(self, failed: list[str], states: Mapping[str, RoomStatus | None]) -> None:
+        with self._lock:
+            is_same, self._last_failed = failed == self._last_failed, failed
+        if is_same:
+            return
+        if failed:
+            log.warning("not ready", extra={REASON: "; ".join(_reason(name, states) for name in failed)})
+        else:
+            log.info("ready again")
+
+
+def _reason(failed: str, states: Mapping[str, RoomStatus | None]) -> str:
+    if failed != ready.REGISTRATION:
+        return f"{failed} failed"
+    registrar = states.get(ready.REGISTRAR)
+    return f"{failed} failed: the registrar " + (
+        f"is {registrar.state}" if registrar else "does not answer on its state socket"
+    )
+
+
+class Metrics:
+    """`/metrics`. `run_directory` is empty when there is no appliance around."""
+
+    def __init__(self, calls: CallMetrics, rooms: Answers[RoomStatus], *, run_directory: str) -> None:
+        self._calls = calls
+        self._rooms = rooms
+        self._run_directory = run_directory
+        self._start_time = time.time()
+        self._last_problem = ""
+
+    def page(self, _query: Query) -> Page:
+        families = [
+            *self._calls.families(),
+            prometheus.gauge(
+                "process_start_time_seconds",
+                "[ALPHA] Start time of the process since unix epoch in seconds.",
+                [({}, self._start_time)],
+            ),
+        ]
+        if self._run_directory:
+            families += room_families(self._rooms.latest())
+            families += watchdog_families(self._watchdog_state(), time.time())
+        return Page(
+            200,
+            prometheus.text(families),
+            content_type=prometheus.CONTENT_TYPE,
+            headers=[("Process-Start-Time-Unix", str(int(self._start_time)))],
+        )
+
+    def _watchdog_state(self) -> WatchdogState | None:
+        state, problem = None, ""
+        try:
+            state = read_watchdog_state(self._run_directory)
+        except FileNotFoundError:
+            # It may be starting; whether it stays away is supervisord's concern.
+            problem = "there is none"
+        except (OSError, ValueError) as error:
+            problem = str(error)
+        if problem != self._last_problem:
+            self._last_problem = problem
+            log.info(
+                "no figures of the programs" if problem else "figures of the programs again",
+                extra={PATH: self._run_directory, **({REASON: problem} if problem else {})},
+            )
+        return state

@@ -28,8 +28,8 @@ WATCHDOG_SECONDS = 15.0
 # supervisord takes a program for RUNNING after 3 s (`startsecs`), and its word is up to 5 s old.
 STARTING_SECONDS = 10.0
 _STATE_FAULTS = {
-    "BACKOFF": "ends as soon as it is started (BACKOFF); supervisord tries again, its log says why it ends",
-    "FATAL": "kept ending and was given up (FATAL); its log says why",
+    "BACKOFF": "keeps ending (BACKOFF): it is started again after a pause; its log says why it ends",
+    "FATAL": "kept ending and was given up (FATAL); its log says why it ended",
     "EXITED": "has ended (EXITED)",
     "STOPPED": "was stopped (STOPPED)",
     "STOPPING": "is stopping (STOPPING)",

@@ -218,7 +218,8 @@ def _problem_reasons(programs: Mapping[str, ProgramReport], volumes: VolumesRepo
     for name, program in programs.items():
         problems = untold_problems(program, volumes)
         # Who may not list the volumes has their problems from node, and their number as a reason already.
-        if problems and not (name == NODE and volumes.failing and volumes.trouble):
+        is_told = program.fault or (name == NODE and volumes.failing and volumes.trouble)
+        if problems and not is_told:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             yield f"{name} has a problem: {problems[0]}{more}"
 

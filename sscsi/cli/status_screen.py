@@ -42,9 +42,9 @@ def _verdict(report: Report) -> Iterator[str]:
         yield from _wrap("HEALTHY: ", ", ".join(_good_news(report)))
         return
     first, *others = report.reasons
-    yield from _wrap("NOT HEALTHY: ", first)
+    yield from _wrap("NOT HEALTHY: ", first, at_most=_ERROR_LINES)
     for reason in others[: _SHOWN_REASONS - 1]:
-        yield from _wrap("        and: ", reason)
+        yield from _wrap("        and: ", reason, at_most=_ERROR_LINES)
     if len(report.reasons) > _SHOWN_REASONS:
         yield f"        and: {len(report.reasons) - _SHOWN_REASONS} more (--json has all)"
 
@@ -105,13 +105,13 @@ def _registration(registration: RegistrationReport, now: float) -> Iterator[str]
         yield f"{_NOBODY_TOLD}: the registrar has no socket, and the watchdog does not report"
         return
     if not registration.wanted:
-        yield "off: no registration path is set, so kubelet does not know of this driver"
+        yield "off: SSCSI_KUBELET_REGISTRATION_PATH is not set, so kubelet is told nothing"
         return
     since = registration.registered_since
     if registration.registered:
         age = "" if since is None else f" {age_text(now - since)} ago"
         times = registration.registrations
-        again = f", {counted(times, 'time')} since the registrar started" if times is not None else ""
+        again = f" ({counted(times, 'time')} in all)" if times is not None else ""
         yield f"kubelet confirmed {registration.driver or 'the driver'}{age}{again}"
     else:
         yield f"not registered: the registrar {f'is {registration.state}' if registration.state else 'says nothing'}"

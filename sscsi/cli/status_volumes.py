@@ -99,7 +99,7 @@ def volume_reasons(observation: Observation, volumes: VolumesReport, *, node_is_
     """What somebody has to see to."""
     if volumes.failing:
         oldest = volumes.items[0].last_success_seconds_ago if volumes.items else None
-        since = f", the longest since {age_text(oldest)}" if oldest is not None else ""
+        since = f", the longest for {age_text(oldest)}" if oldest is not None else ""
         yield f"the last refresh of {volumes.failing} of {counted(volumes.count or 0, 'volume')} failed{since}"
     # node's own count is as good for the verdict of one who may not list them.
     if volumes.trouble and node_is_well and observation.volumes is not Silence.FORBIDDEN:

@@ -1,0 +1,201 @@
+"""The screen of `sscsi status`: what is on it, in which order."""
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+
+from sscsi.cli.status_observation import SeenVolumes, Silence
+from sscsi.cli.status_report import judge
+from sscsi.cli.status_screen import SHOWN_VOLUMES, WIDTH, render
+from sscsi.cli.status_units import age_text, mebibytes
+from tests.cli.status_making import (
+    MIB,
+    PIDS,
+    make_failing,
+    make_observation,
+    make_program,
+    make_room,
+    make_rooms,
+    make_volume,
+    make_watchdog,
+)
+
+
+def screen(**changes: Any) -> list[str]:
+    """Its lines, without what lines its columns up."""
+    text = render(judge(make_observation(**changes)))
+    return [re.sub(" +", " ", line).strip() for line in text.split("\n")]
+
+
+def about(lines: list[str], label: str) -> str:
+    line = next(line for line in lines if line.startswith(label))
+    return line.removeprefix(label).strip()
+
+
+def test_a_healthy_appliance_is_told_from_top_to_bottom() -> None:
+    assert screen() == [
+        "HEALTHY: 6 programs running, registered with kubelet, 2 volumes, no refresh failed",
+        "",
+        "PROGRAM STATE PID UPTIME RESTARTS PSS MiB RSS MiB CPU SAYS",
+        "node RUNNING 12 3h12m 0 12.0 30.0 1m01s serving",
+        "registrar RUNNING 10 3h12m 0 12.0 30.0 1m01s registered",
+        "livenessprobe RUNNING 13 3h12m 0 12.0 30.0 1m01s -",
+        "statussync RUNNING 14 3h12m 0 12.0 30.0 1m01s serving",
+        "provider-file RUNNING 15 3h12m 0 12.0 30.0 1m01s serving",
+        "watchdog RUNNING 16 3h12m 0 12.0 30.0 1m01s reporting",
+        "",
+        "Registration kubelet confirmed secrets-store.csi.k8s.io 3h11m ago (1 time in all)",
+        "kubelet calls /var/lib/kubelet/plugins/csi-secrets-store/csi.sock",
+        "Volumes 2 published, oldest success 40s ago",
+        "Providers aws, file",
+        "Status-sync connected to node, queue empty, no problem",
+        "Memory programs 72.0 MiB (PSS); container 100.0 MiB of 256.0 MiB, volumes' contents included",
+        "Supervisor process 1; watchdog reported 2s ago",
+    ]
+
+
+def test_the_columns_stand_one_below_another() -> None:
+    lines = render(judge(make_observation())).split("\n")
+    table = lines[2 : 3 + len(PIDS)]
+    assert len({line.index(word) for line, word in zip(table, ["STATE", *["RUNNING"] * 6], strict=True)}) == 1
+    assert max(map(len, lines)) <= WIDTH
+
+
+def test_every_reason_has_a_line_and_the_first_is_the_verdict() -> None:
+    rooms = make_rooms(
+        registrar=make_room("registrar", state="waiting for kubelet"), statussync=Silence.HANGING
+    )
+    lines = screen(rooms=rooms)
+    assert lines[:2] == [
+        "NOT HEALTHY: registrar is waiting for kubelet",
+        "and: statussync does not answer within 0.6 s",
+    ]
+    assert about(lines, "statussync").endswith("no answer")
+    assert about(lines, "Registration") == "not registered: the registrar is waiting for kubelet"
+
+
+def test_a_great_many_reasons_do_not_push_the_rest_off_the_screen() -> None:
+    stopped = {f"program-{number}": make_program("node", state="FATAL", pid=0) for number in range(20)}
+    lines = screen(watchdog=make_watchdog(stopped))
+    assert lines[8] == "and: 12 more (--json has all)"
+    assert lines[9] == ""
+
+
+def test_a_failing_volume_has_its_pod_class_age_and_error() -> None:
+    volumes = (make_volume(), make_failing("web-9", age=192, error="rpc error: no such secret"))
+    lines = screen(volumes=SeenVolumes(volumes=volumes, unknown=0))
+    assert lines[0] == "NOT HEALTHY: the last refresh of 1 of 2 volumes failed, the longest for 3m12s"
+    assert about(lines, "Volumes") == "2 published, 1 whose last refresh failed, oldest success 3m12s ago"
+    assert lines[-3:] == [
+        "Volumes whose last refresh failed; their pods have the content of the last success:",
+        "shop/web-9, class web-shop: last success 3m12s ago, last tried 40s ago",
+        "rpc error: no such secret",
+    ]
+
+
+def test_of_many_failing_volumes_the_longest_failing_are_shown() -> None:
+    volumes = tuple(make_failing(f"web-{number}", age=100 + number) for number in range(SHOWN_VOLUMES + 3))
+    lines = screen(volumes=SeenVolumes(volumes=volumes, unknown=0))
+    shown = [line.partition(",")[0] for line in lines if line.startswith("shop/")]
+    assert shown == [f"shop/web-{number}" for number in range(SHOWN_VOLUMES + 2, 2, -1)]
+    assert lines[-1] == "and 3 more (--json has all)"
+
+
+def test_a_long_error_is_cut_and_never_moves_the_cursor() -> None:
+    failing = make_failing(error="\x1b[2J\rwords and " * 200)
+    text = render(judge(make_observation(volumes=SeenVolumes(volumes=(failing,), unknown=0))))
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert len(text.split("\n")) < 30
+
+
+def test_adopted_and_unknown_volumes_are_counted() -> None:
+    volumes = SeenVolumes(volumes=(make_volume(adopted=True, last_success_time=0.0),), unknown=2)
+    assert (
+        about(screen(volumes=volumes), "Volumes") == "1 published, 1 adopted, 2 mounts that nobody knows yet"
+    )
+
+
+def test_what_programs_say_does_not_work_comes_last() -> None:
+    room = make_room("statussync", problems=["Secret shop/a: not ours"], queue_depth="4")
+    lines = screen(rooms=make_rooms(statussync=room))
+    assert about(lines, "Status-sync") == "connected to node, 4 queued, 1 problem"
+    assert lines[-2:] == ["What the programs say does not work:", "statussync: Secret shop/a: not ours"]
+
+
+def test_what_is_over_is_told_as_such() -> None:
+    rooms = make_rooms(
+        registrar=make_room("registrar", last_error="NodeGetInfo failed"),
+        statussync=make_room("statussync", last_problem="no API"),
+    )
+    lines = screen(rooms=rooms)
+    assert "last error: NodeGetInfo failed" in lines
+    assert "last problem, which is over: no API" in lines
+    assert lines[0].startswith("HEALTHY")
+
+
+def test_a_driver_without_registrar_says_which_variable_switches_it_on() -> None:
+    lines = screen(watchdog=make_watchdog(lacks="registrar"), rooms=make_rooms(registrar=Silence.NO_SOCKET))
+    assert "SSCSI_KUBELET_REGISTRATION_PATH" in about(lines, "Registration")
+    assert lines[0] == "HEALTHY: 5 programs running, 2 volumes, no refresh failed"
+
+
+def test_restarts_for_memory_are_told_with_the_memory() -> None:
+    node = make_program("node", restarts=2, over_budget_restarts=2, memory_budget_bytes=20 * MIB)
+    lines = screen(watchdog=make_watchdog({"node": node}, container=None))
+    assert about(lines, "Memory") == (
+        "programs 72.0 MiB (PSS); node restarted 2 times for taking more than its budget"
+    )
+
+
+def test_what_nobody_told_is_not_made_up() -> None:
+    lines = screen(
+        watchdog=None,
+        watchdog_trouble="there is no watchdog.json",
+        rooms=dict.fromkeys(make_rooms(), Silence.HANGING) | {"registrar": Silence.NO_SOCKET},
+        volumes=Silence.HANGING,
+    )
+    assert about(lines, "node") == "? - - - - - - no answer"
+    for label in ("Registration", "Volumes", "Providers", "Status-sync", "Memory", "Supervisor"):
+        assert about(lines, label).startswith("not known")
+
+
+def test_where_no_appliance_is_there_is_only_the_verdict() -> None:
+    text = render(
+        judge(make_observation(directory_trouble="there is no directory '/x'; start it: sscsi run"))
+    )
+    assert text == "NOT HEALTHY: there is no directory '/x'; start it: sscsi run"
+
+
+def test_a_long_word_of_a_program_does_not_break_the_table() -> None:
+    room = dataclasses.replace(make_room("node", state="looking " * 20), version="1")
+    lines = render(judge(make_observation(rooms=make_rooms(node=room)))).split("\n")
+    (row,) = (line for line in lines if line.startswith("node "))
+    assert len(row) == WIDTH
+    assert row.endswith("...")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (59.9, "59s"),
+        (60, "1m00s"),
+        (192, "3m12s"),
+        (3599, "59m59s"),
+        (3600, "1h00m"),
+        (11_520, "3h12m"),
+        (86_399, "23h59m"),
+        (86_400, "1d00h"),
+        (11_000_000, "127d07h"),
+        (-5, "0s"),
+    ],
+)
+def test_an_age_is_two_units_at_most(seconds: float, text: str) -> None:
+    assert age_text(seconds) == text
+
+
+def test_sizes_are_mebibytes() -> None:
+    assert (mebibytes(0), mebibytes(MIB * 3 // 2), mebibytes(2_000_000_000)) == ("0.0", "1.5", "1907.3")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from sscsi.core.log_keys import REASON
 from sscsi.errors import ConfigError
 from sscsi.process import flags as command_line
-from sscsi.process import logs, privileges
+from sscsi.process import log_output, logs, privileges
 from sscsi.process.flags import Flag, HelpRequestedError, TextRequestedError
 from sscsi.process.privileges import Privileges
 from sscsi.process.run import LOG_FLAGS
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 PROGRAM = "sscsi-launch"
 _END_OF_FLAGS = "--"
+_STDERR = 2
 # As a shell's: sysexits of a command that could not be started.
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 # setresuid(2) takes the highest number for "leave as it is".
@@ -90,6 +91,9 @@ def _id(digits: str, text: str) -> int:
 
 def enter(launch: Launch) -> None:
     """Drop what the program is not to have; a warning for each thing that stays. In a process of one thread."""
+    if launch.privileges.uid is not None:
+        # As another user it may not open root's pipe anew (see log_output); made unblocking now, it need not.
+        log_output.unblock(_STDERR)
     if stays := privileges.drop(launch.privileges):
         _configure_log(launch.command[0])
         for sentence in stays:
@@ -120,7 +124,7 @@ def main() -> int:
     return _execute(launch.command)
 
 
-def _execute(command: Sequence[str]) -> int:
+def _execute(command: tuple[str, ...]) -> int:
     """Be the program; the exit code when that fails."""
     # Python ignores these, and what is ignored stays ignored over exec.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -4,17 +4,22 @@ The text form is klog's (`I1124 15:04:05.000000    1234 node/publish.py:88] "msg
 upstream's users and log shippers parse; the file's place starts with the program's name. The JSON form has
 upstream's keys `level`, `timestamp`, `caller`, `message`. Fields are the closed list of `log_keys`. An
 exception is written as its types and its places, never its text, which may quote the data it choked on.
+
+No program ever waits because nobody reads its log: see `log_stream`.
 """
 
+import functools
 import json
 import logging
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 
 from sscsi.core import log_keys
+from sscsi.process.log_stream import LogStream
 
 _LETTERS = {
     logging.DEBUG: "I",
@@ -32,6 +37,8 @@ _LEVELS = {
 }
 # Upstream logs requests from V(5) on and decisions at V(4); both are our DEBUG.
 DEBUG_VERBOSITY = 4
+# What is pending when the process ends gets this long to be read.
+_LAST_CHANCE_SECONDS = 0.5
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -40,9 +47,23 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 class _Formatter(logging.Formatter):
+    _SECOND: str
+    """For strftime: the stamp up to the second."""
+    _calendar: Callable[[float], time.struct_time]
+
     def __init__(self, program: str) -> None:
         super().__init__()
         self._program = program
+        self._second = (-1, "")
+
+    def _stamp(self, record: logging.LogRecord) -> str:
+        """The record's time. What is the same for a whole second is made once."""
+        second = int(record.created)
+        made_for, text = self._second
+        if made_for != second:
+            text = time.strftime(self._SECOND, self._calendar(second))
+            self._second = (second, text)
+        return f"{text}.{int(record.created % 1 * 1e6):06d}"
 
     def _fields(self, record: logging.LogRecord) -> dict[str, object]:
         fields = {key: record.__dict__[key] for key in log_keys.ALL if key in record.__dict__}
@@ -57,10 +78,12 @@ class _Formatter(logging.Formatter):
 class TextFormatter(_Formatter):
     """Klog's text form."""
 
+    _SECOND = "%m%d %H:%M:%S"
+    _calendar = staticmethod(time.localtime)
+
     def format(self, record: logging.LogRecord) -> str:
-        when = time.localtime(record.created)
-        stamp = f"{time.strftime('%m%d %H:%M:%S', when)}.{int(record.created % 1 * 1e6):06d}"
-        head = f"{_LETTERS.get(record.levelno, 'I')}{stamp} {record.process:7d} {self._place(record)}]"
+        letter = _LETTERS.get(record.levelno, "I")
+        head = f"{letter}{self._stamp(record)} {record.process:7d} {self._place(record)}]"
         fields = "".join(f" {key}={_ENCODER.encode(value)}" for key, value in self._fields(record).items())
         return f"{head} {_ENCODER.encode(record.getMessage())}{fields}"
 
@@ -68,11 +91,13 @@ class TextFormatter(_Formatter):
 class JsonFormatter(_Formatter):
     """One JSON object a line."""
 
+    _SECOND = "%Y-%m-%dT%H:%M:%S"
+    _calendar = staticmethod(time.gmtime)
+
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         document = {
             "level": _LEVELS.get(record.levelno, "info"),
-            "timestamp": f"{stamp}.{int(record.created % 1 * 1e6):06d}Z",
+            "timestamp": f"{self._stamp(record)}Z",
             "caller": self._place(record),
             "message": record.getMessage(),
             **self._fields(record),
@@ -97,11 +122,48 @@ def describe_exception(exc_info: ExcInfo) -> str:
     return "; after ".join(parts)
 
 
-def configure(program: str, *, as_json: bool, verbosity: int) -> None:
-    """Send all logging of this process to stderr. `verbosity` is klog's `-v`: 4 and up is DEBUG."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(program) if as_json else TextFormatter(program))
+class _LineHandler(logging.Handler):
+    """Hands each line to a stream that has a lock of its own: lines are made side by side."""
+
+    def __init__(self, stream: LogStream) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - a line that can't be made must not end what logged it
+            self.handleError(record)
+        else:
+            self.stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def flush(self) -> None:
+        """At the end of the process (`logging.shutdown`, which exit calls): the last chance of what is pending."""
+        self.stream.drain(_LAST_CHANCE_SECONDS)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
+def configure(program: str, *, as_json: bool, verbosity: int, has_thread: bool = True) -> None:
+    """Send all logging of this process to stderr. `verbosity` is klog's `-v`: 4 and up is DEBUG.
+
+    A process that must stay without threads says so, and calls `flush_pending` now and then. One that leaves by
+    `os._exit` calls `logging.shutdown` first.
+    """
     root = logging.getLogger()
+    for old in root.handlers:
+        if isinstance(old, _LineHandler):
+            old.flush()
+            old.close()
+    formatter = JsonFormatter(program) if as_json else TextFormatter(program)
+    handler = _handler(formatter, has_thread=has_thread)
+    handler.setFormatter(formatter)
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if verbosity >= DEBUG_VERBOSITY else logging.INFO)
     # grpc logs a handler's exception with its text; the interceptor has already said what may be said.
@@ -111,6 +173,42 @@ def configure(program: str, *, as_json: bool, verbosity: int) -> None:
     logging.logThreads = logging.logMultiprocessing = False
     threading.excepthook = _log_thread_exception
     sys.excepthook = _log_exception
+    sys.unraisablehook = _log_unraisable
+
+
+def flush_pending() -> bool:
+    """Write what is pending and can be written at once. Whether nothing is pending."""
+    is_done = True
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _LineHandler):
+            is_done = handler.stream.flush_pending() and is_done
+    return is_done
+
+
+def _handler(formatter: logging.Formatter, *, has_thread: bool) -> logging.Handler:
+    if sys.stderr is None:
+        # Closed before the program began; its number may be any file by now.
+        return logging.NullHandler()
+    try:
+        descriptor = sys.stderr.fileno()
+    except OSError:
+        # No file but an object of whoever embeds this.
+        return logging.StreamHandler(sys.stderr)
+    return _LineHandler(
+        LogStream(descriptor, functools.partial(_loss, formatter), has_thread=has_thread),
+    )
+
+
+def _loss(formatter: logging.Formatter, count: int, reason: str) -> bytes:
+    """The line that stands for those that were lost."""
+    what = "lines of this log were lost" + ("" if reason else ", because nobody read them")
+    record = logging.LogRecord(
+        __name__, logging.WARNING, __file__, _loss.__code__.co_firstlineno, what, None, None
+    )
+    record.__dict__[log_keys.COUNT] = count
+    if reason:
+        record.__dict__[log_keys.REASON] = reason
+    return formatter.format(record).encode() + b"\n"
 
 
 def _log_exception(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
@@ -121,3 +219,9 @@ def _log_thread_exception(arguments: threading.ExceptHookArgs) -> None:
     error = arguments.exc_value
     if error is not None:
         logging.getLogger(__name__).critical("a thread ended by an exception", exc_info=error)
+
+
+def _log_unraisable(arguments: "sys.UnraisableHookArgs") -> None:
+    error = arguments.exc_value
+    if error is not None:
+        logging.getLogger(__name__).error("an exception in a finalizer or callback", exc_info=error)

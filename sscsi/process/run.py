@@ -98,7 +98,10 @@ def _protect_process() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.environ.get("SUPERVISOR_ENABLED"):
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        # SIGKILL: to be killed at any instruction loses nothing (design P1, P4), and a program that waits for a call
+        # that hangs must not keep the sockets from the next appliance. A container's end is the same. Set in here, in
+        # the program itself, because a change of user clears it (prctl(2)): the launcher has done that by now.
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         # The signal comes for a death from now on; `sscsi run` says who is to be alive, for one before.
         if os.environ.get(SUPERVISOR_PID, str(os.getppid())) != str(os.getppid()):
             raise ConfigError("supervisord ended while this program was starting", exit_code=1)

@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import io
 import json
 import logging
@@ -41,14 +42,14 @@ def configured(*, as_json: bool, verbosity: int) -> Iterator[io.StringIO]:
     """Logging as `configure` sets it up, written to a string; everything is put back afterwards."""
     root, grpc_log = logging.getLogger(), logging.getLogger("grpc")
     handlers, levels, raising = root.handlers[:], (root.level, grpc_log.level), logging.raiseExceptions
-    hooks, stderr = (threading.excepthook, sys.excepthook), sys.stderr
+    hooks, stderr = (threading.excepthook, sys.excepthook, sys.unraisablehook), sys.stderr
     sys.stderr = io.StringIO()
     try:
         configure("node", as_json=as_json, verbosity=verbosity)
         yield sys.stderr
     finally:
         sys.stderr, logging.raiseExceptions = stderr, raising
-        threading.excepthook, sys.excepthook = hooks
+        threading.excepthook, sys.excepthook, sys.unraisablehook = hooks
         root.handlers[:] = handlers
         root.setLevel(levels[0])
         grpc_log.setLevel(levels[1])
@@ -168,3 +169,15 @@ def test_an_exception_that_ends_a_thread_is_logged_without_its_text() -> None:
         thread.join()
     assert "canary" not in output.getvalue()
     assert "a thread ended by an exception" in output.getvalue()
+
+
+def test_an_exception_in_a_finalizer_is_logged_without_its_text() -> None:
+    class Unlucky:
+        def __del__(self) -> None:
+            fail()
+
+    with configured(as_json=False, verbosity=0) as output:
+        Unlucky()
+        gc.collect()
+    assert "canary" not in output.getvalue()
+    assert "LookupError at test_logs.py:" in output.getvalue()

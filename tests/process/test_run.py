@@ -130,20 +130,34 @@ def test_a_room_leaves_no_core_dump_and_cannot_be_traced() -> None:
         process.kill()
 
 
-def test_a_room_under_supervisord_ends_with_it() -> None:
+@pytest.mark.parametrize("then", ["wait", "hold the lock"])
+def test_a_room_under_supervisord_ends_with_it_whatever_it_does(then: str) -> None:
     """The parent here is a shell that supervisord stands for: it sets SUPERVISOR_ENABLED and is killed."""
-    script = '"$@" & wait'
+    script = 'exec 3<&0; "$@" <&3 & wait'
     supervisor = subprocess.Popen(
-        ["sh", "-c", script, "sh", *command()],
+        ["sh", "-c", script, "sh", *command(f"--then={then}")],
         cwd=ROOT,
         env={**os.environ, "SUPERVISOR_ENABLED": "1"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     with supervisor:
         assert supervisor.stdout
-        room = psutil.Process(int(supervisor.stdout.readline().split()[1]))
+        assert supervisor.stdout.readline().startswith("ready")
+        (room,) = psutil.Process(supervisor.pid).children()
         supervisor.kill()
-        assert supervisor.stdout.readline() == "stopping\n"
-    wait_until(lambda: not room.is_running() or room.status() == psutil.STATUS_ZOMBIE, "the room has ended")
+        wait_until(
+            lambda: not room.is_running() or room.status() == psutil.STATUS_ZOMBIE, "the room has ended"
+        )
+        assert supervisor.stdout.read() == ""
+
+
+def test_a_room_whose_supervisor_has_ended_already_does_not_start() -> None:
+    environ = {**os.environ, "SUPERVISOR_ENABLED": "1", "SSCSI_SUPERVISOR_PID": "1"}
+    result = subprocess.run(
+        command(), cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 1
+    assert "supervisord ended" in result.stderr.splitlines()[-1]

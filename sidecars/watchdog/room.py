@@ -62,12 +62,11 @@ class Watchdog:
 
     def note(self, event: Event) -> None:
         """Take an event in. One that is sent again, since nobody lived to answer it, counts once."""
-        if event.name == events.SUPERVISOR_RUNNING and event.serial < (self._last_event or 0):
-            # The first event of a supervisord's life: what is known is of another one.
-            self._board.forget()
-            self._last_event = None
-        if self._last_event is not None and event.serial <= self._last_event:
+        if event.serial == self._last_event:
             return
+        if self._last_event is not None and event.serial < self._last_event:
+            # Numbers only grow in a supervisord's life: what is known is of an earlier one.
+            self._board.forget()
         self._last_event = event.serial
         if event.name in {events.SUPERVISOR_RUNNING, events.SUPERVISOR_STOPPING}:
             self.is_stopping = event.name == events.SUPERVISOR_STOPPING

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from sscsi.errors import ConfigError
 from tests.bench.errors import BenchError
 from tests.bench.figures import CaseFigures, case_figures
+from tests.bench.lives import run_lives
 from tests.bench.memory import HeldVolumes, LargeAnswers, hold_volumes, pss, publish_large
 from tests.bench.passes import Case, run_rounds
 from tests.bench.private_root import private_root
-from tests.bench.report import Report
+from tests.bench.report import DriverReport, Report
 from tests.bench.sides import APPLIANCE, FLOOR, Side, appliance, bench_provider, floor
 from tests.bench.stages import NODE_ARGUMENTS, measure_stages
 from tests.bench.volumes import Content
@@ -29,13 +30,20 @@ LARGE = Content(files=4, file_bytes=(1 << 20) - (1 << 10))
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much is done. `volumes` is by number in flight, for one pass."""
+    """How much is done. `volumes` is by number in flight, for one pass.
+
+    The last three are about the whole appliance: how often it is started, how long after its start its memory is
+    read, and with how many volumes then.
+    """
 
     rounds: int
     volumes: dict[int, int]
     held: int
     large: int
     staged: int
+    lives: int
+    idle_seconds: float
+    whole_volumes: int
 
     @property
     def cases(self) -> list[Case]:
@@ -46,8 +54,27 @@ class Plan:
         ]
 
 
-FULL = Plan(rounds=8, volumes={1: 40, 8: 80, 100: 200}, held=100, large=100, staged=50)
-QUICK = Plan(rounds=1, volumes={1: 15, 100: 100}, held=20, large=10, staged=10)
+FULL = Plan(
+    rounds=8,
+    volumes={1: 40, 8: 80, 100: 200},
+    held=100,
+    large=100,
+    staged=50,
+    lives=4,
+    idle_seconds=60,
+    whole_volumes=100,
+)
+QUICK = Plan(
+    rounds=1,
+    volumes={1: 15, 100: 100},
+    held=20,
+    large=10,
+    staged=10,
+    lives=1,
+    idle_seconds=10,
+    whole_volumes=100,
+)
+DRIVER, WHOLE = PARTS = ("driver", "whole")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     options = _options(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        report = _run(QUICK if options.quick else FULL, noise=options.noise)
+        report = _run(QUICK if options.quick else FULL, _parts(options), noise=options.noise)
     except (BenchError, ConfigError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
@@ -83,7 +110,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         description="Publish and unpublish as kubelet does, beside a bare gRPC server that does only what must be done.",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a smoke test of under 30 s; its figures are rough"
+        "--quick", action="store_true", help="a smoke test of about a minute; its figures are rough"
     )
     parser.add_argument("--json", metavar="FILE", help="write the report to FILE as JSON too")
     parser.add_argument(
@@ -91,17 +118,45 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="the floor against itself: how far this machine's ratios stray from 1",
     )
+    parser.add_argument(
+        "--only",
+        choices=PARTS,
+        help="`driver`: publish and unpublish beside the floor. `whole`: the appliance, its memory and its start",
+    )
     return parser.parse_args(argv)
 
 
-def _run(plan: Plan, *, noise: bool) -> Report:
+def _parts(options: argparse.Namespace) -> Sequence[str]:
+    """The floor against itself is about the driver only."""
+    if options.noise:
+        return (DRIVER,)
+    return (options.only,) if options.only else PARTS
+
+
+def _run(plan: Plan, parts: Sequence[str], *, noise: bool) -> Report:
     begun, load = time.monotonic(), os.getloadavg()[0]
     with private_root() as root, bench_provider(root) as providers:
-        timed = _rounds(plan, root, providers, noise=noise)
-        large = _large(plan, root, providers, noise=noise)
-        stages = {} if noise else _stages(plan, root, providers)
-    return Report(
-        load=load,
+        driver = _driver(plan, root, providers, noise=noise) if DRIVER in parts else None
+        whole = (
+            run_lives(
+                root,
+                providers,
+                SMALL,
+                lives=plan.lives,
+                idle_seconds=plan.idle_seconds,
+                volumes=plan.whole_volumes,
+            )
+            if WHOLE in parts
+            else {}
+        )
+    return Report(load=load, driver=driver, whole=whole, seconds=time.monotonic() - begun)
+
+
+def _driver(plan: Plan, root: str, providers: str, *, noise: bool) -> DriverReport:
+    timed = _rounds(plan, root, providers, noise=noise)
+    large = _large(plan, root, providers, noise=noise)
+    stages = {} if noise else _stages(plan, root, providers)
+    return DriverReport(
         rounds=plan.rounds,
         names=(FLOOR, _rival(noise)),
         cases=timed.cases,
@@ -111,7 +166,6 @@ def _run(plan: Plan, *, noise: bool) -> Report:
         large=large,
         stages=stages,
         errors=timed.errors + [text for each in large.values() for text in each.errors],
-        seconds=time.monotonic() - begun,
     )
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from tests.bench.errors import BenchError
 
@@ -36,6 +37,13 @@ class Memory:
     peak_rss: int
 
 
+class Worker(Protocol):
+    """Whatever uses the processor."""
+
+    def cpu_seconds(self) -> float:
+        """What it has used so far."""
+
+
 class Process:
     """One running program."""
 
@@ -49,12 +57,7 @@ class Process:
         return self._popen.pid
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads, those that ended too, to the nanosecond.
-
-        The clock is utime + stime of /proc/PID/stat without its rounding to 10 ms (clock_getcpuclockid(3):
-        the kernel takes the complement of the process id as a clock's id; 2 is CPUCLOCK_SCHED).
-        """
-        return time.clock_gettime((~self.pid << 3) | 2)
+        return cpu_seconds(self.pid)
 
     def memory(self) -> Memory:
         """Raises BenchError when /proc does not tell."""
@@ -67,7 +70,7 @@ class Process:
         """Raises BenchError, with the end of its log, when the process has ended."""
         code = self._popen.poll()
         if code is not None:
-            raise BenchError(f"{self.name} ended with code {code}:\n{self._log_tail()}")
+            raise BenchError(f"{self.name} ended with code {code}:\n{log_tail(self.log_path)}")
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for what ignores it."""
@@ -88,9 +91,20 @@ class Process:
             raise BenchError(f"/proc/{self.pid}/{file_name} has no {key}")
         return int(match[1])
 
-    def _log_tail(self) -> str:
-        with open(self.log_path, encoding="utf-8", errors="replace") as file:
-            return "".join(file.readlines()[-20:])
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all threads of a process, those that ended too, to the nanosecond.
+
+    The clock is utime + stime of /proc/PID/stat without its rounding to 10 ms (clock_getcpuclockid(3):
+    the kernel takes the complement of the process id as a clock's id; 2 is CPUCLOCK_SCHED).
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def log_tail(path: str) -> str:
+    """The last lines of a log, for who has to say why something ended."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return "".join(file.readlines()[-20:])
 
 
 @contextlib.contextmanager
@@ -126,7 +140,7 @@ def wait_until(what: str, ready: Callable[[], bool], processes: Sequence[Process
         pause(0.02)
 
 
-def settle(processes: Sequence[Process]) -> None:
+def settle(processes: Sequence[Worker]) -> None:
     """Wait until the processes do nothing more: what follows an answer is part of its cost."""
     deadline = time.monotonic() + _LONGEST_SETTLE_SECONDS
     before = sum(process.cpu_seconds() for process in processes)

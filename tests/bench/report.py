@@ -9,19 +9,19 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.bench import whole_report
 from tests.bench.figures import TARGET_RATIO, CaseFigures, SideFigures, Target, targets
 from tests.bench.memory import HeldVolumes, LargeAnswers
 from tests.bench.volumes import Content
+from tests.bench.whole_figures import WholeFigures
 
 _MIB = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """Everything that one run found. `large` is by side; `stages` by content."""
+class DriverReport:
+    """What was found of the driver beside the floor. `large` is by side; `stages` by content."""
 
-    # One-minute load average before the run: what else the machine was doing.
-    load: float
     rounds: int
     names: tuple[str, str]
     cases: Sequence[CaseFigures]
@@ -31,14 +31,11 @@ class Report:
     large: Mapping[str, LargeAnswers]
     stages: Mapping[str, Mapping[str, float]]
     errors: Sequence[str]
-    seconds: float
 
     def document(self) -> dict[str, Any]:
-        """The report as JSON values; milliseconds, bytes, and ratios to the floor."""
+        """Milliseconds, bytes, and ratios to the floor."""
         return {
-            "machine": {**machine(), "load": self.load},
             "rounds": self.rounds,
-            "seconds": round(self.seconds, 1),
             "cases": [_case_document(each, self.names) for each in self.cases],
             "targets": [
                 {"what": each.what, "ratio": _round(each.ratio), "limit": TARGET_RATIO, "met": each.met}
@@ -54,24 +51,61 @@ class Report:
                 content: {stage: _round(1000 * value) for stage, value in stages.items()}
                 for content, stages in self.stages.items()
             },
-            "errors": list(self.errors),
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            f"the driver beside the floor, {self.rounds} rounds",
+            "A publish is three calls, each on a new connection; CPU is of the driver's processes, in ms.",
+            "",
+            *_case_lines(self.cases, self.names),
+            "",
+            *_target_lines(targets(self.cases)),
+            "",
+            *_stage_lines(self.stages),
+            *_memory_lines(self.held, self.after_rounds),
+            "",
+            *_large_lines(self.large_content, self.large),
+            "",
+        ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that one run found. `driver` is None, and `whole` empty, where that part was not asked for."""
+
+    # One-minute load average before the run: what else the machine was doing.
+    load: float
+    driver: DriverReport | None
+    whole: Mapping[str, WholeFigures]
+    seconds: float
+
+    @property
+    def errors(self) -> list[str]:
+        """Every call that failed."""
+        found = list(self.driver.errors) if self.driver else []
+        return found + [text for each in self.whole.values() for text in each.memory.errors]
+
+    def document(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "machine": {**machine(), "load": self.load},
+            "seconds": round(self.seconds, 1),
+            **(self.driver.document() if self.driver else {}),
+            **({"whole": whole_report.document(self.whole)} if self.whole else {}),
+            "errors": self.errors,
         }
 
     def text(self) -> str:
         """The report for people."""
+        facts = ", ".join(f"{name} {value}" for name, value in machine().items())
         return "\n".join(
             [
-                *_machine_lines(self.rounds, self.load),
+                f"machine: {facts}; load before: {self.load:.1f}",
                 "",
-                *_case_lines(self.cases, self.names),
-                "",
-                *_target_lines(targets(self.cases)),
-                "",
-                *_stage_lines(self.stages),
-                *_memory_lines(self.held, self.after_rounds),
-                "",
-                *_large_lines(self.large_content, self.large),
-                "",
+                *(self.driver.lines() if self.driver else []),
+                *whole_report.lines(self.whole),
                 *_error_lines(self.errors),
                 f"took {self.seconds:.0f} s",
             ]
@@ -88,14 +122,6 @@ def machine() -> dict[str, Any]:
         "grpcio": importlib.metadata.version("grpcio"),
         "protobuf": importlib.metadata.version("protobuf"),
     }
-
-
-def _machine_lines(rounds: int, load: float) -> list[str]:
-    facts = ", ".join(f"{name} {value}" for name, value in machine().items())
-    return [
-        f"machine: {facts}; rounds: {rounds}; load before: {load:.1f}",
-        "A publish is three calls, each on a new connection; CPU is of the driver's processes, in ms.",
-    ]
 
 
 def _case_lines(cases: Sequence[CaseFigures], names: tuple[str, str]) -> list[str]:

@@ -70,7 +70,7 @@ def appliance(
     for directory in (home, f"{home}/run", f"{home}/state", f"{home}/cluster"):
         os.makedirs(directory, 0o750)
     for content in contents:
-        _write_class(f"{home}/cluster", content)
+        write_class(f"{home}/cluster", content)
     socket_path = f"{home}/csi.sock"
     run_flag = f"--run-dir={home}/run"
     with (
@@ -98,7 +98,8 @@ def appliance(
         yield _ready_side(name, home, socket_path, [node, statussync], contents)
 
 
-def _write_class(directory: str, content: Content) -> None:
+def write_class(directory: str, content: Content) -> None:
+    """A file with the class that asks the provider for `content`."""
     manifest = {
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
         "kind": "SecretProviderClass",

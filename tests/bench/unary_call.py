@@ -83,6 +83,21 @@ def call(
             raise CallFailedError(f"{method.name}: {error}") from error
 
 
+def answer(socket_path: str, method: Method, message: bytes, *, timeout_seconds: float) -> bytes:
+    """Call `method` and wait for its answer. Raises CallFailedError."""
+    with select.epoll() as epoll:
+        steps = call(socket_path, method, message, epoll)
+        try:
+            while True:
+                next(steps)
+                if not epoll.poll(timeout_seconds):
+                    raise CallFailedError(f"{method.name}: no answer in {timeout_seconds:g} s")
+        except StopIteration as end:
+            return bytes(end.value)
+        finally:
+            steps.close()
+
+
 def _exchange(connection: socket.socket, request: bytes) -> Generator[socket.socket, None, bytes]:
     frames = _Frames()
     body = b""

@@ -1,4 +1,5 @@
-"""The life of one volume, told step by step: publish, what the cluster is told, rotate, unpublish.
+"""The life of one volume, told step by step: publish, what the cluster is told, how the appliance is, rotate,
+unpublish.
 
 Every sentence is checked before it is printed; what does not come out as it must raises DemoFailedError.
 """
@@ -8,19 +9,22 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from sscsi.cli import source_change, volume_view
+from sscsi.cli import source_change, status, status_screen, volume_view
 from sscsi.cli.demo_options import DemoOptions
 from sscsi.cli.errors import DemoFailedError
 from sscsi.cli.kubelet import Kubelet, PodVolume
 from sscsi.cli.narrator import Narrator
 from sscsi.cli.playground import Playground
 from sscsi.cli.source_change import SourceChange
+from sscsi.cli.status_report import Report
 from sscsi.cli.volume_view import VolumeView
 from sscsi.cli.waiting import wait_for
 
 _ROTATION_SECONDS = 15.0
 _CLUSTER_SECONDS = 10.0
 _FOLLOW_SECONDS = 5.0
+# Every program has started, and the watchdog has written of it, within two or three.
+_HEALTH_SECONDS = 10.0
 
 
 class Scenario:
@@ -45,6 +49,7 @@ class Scenario:
         """All of it, in order. Raises DemoFailedError."""
         view = self._publish()
         self._show_cluster()
+        self._show_status()
         self._rotate(view)
         self._unpublish()
 
@@ -80,6 +85,20 @@ class Scenario:
         for path in self._cluster_files():
             self._narrator.say(f"{self._short(path)}:")
             self._narrator.show(self._describe_object(path))
+
+    def _show_status(self) -> None:
+        self._narrator.step(f"How is the appliance? sscsi status --run-dir={self._playground.run_directory}")
+        reports: list[Report] = []
+
+        def is_healthy() -> bool:
+            reports.append(status.look(self._playground.run_directory, timeout_seconds=status.ANSWER_SECONDS))
+            return reports[-1].healthy
+
+        if not wait_for(is_healthy, timeout_seconds=_HEALTH_SECONDS):
+            raise DemoFailedError(f"sscsi status: not healthy: {'; '.join(reports[-1].reasons)}")
+        if reports[-1].volumes.count != 1:
+            raise DemoFailedError(f"sscsi status knows of {reports[-1].volumes.count} volumes, not of one")
+        self._narrator.show(status_screen.render(reports[-1]).splitlines())
 
     def _rotate(self, before: VolumeView) -> None:
         self._narrator.step(

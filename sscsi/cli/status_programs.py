@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from sscsi.cli.status_observation import Observation, Silence
 from sscsi.cli.status_units import age_text
+from sscsi.core.crash_loop import WINDOW_SECONDS
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.watchdog_state import ProgramState
 
@@ -21,12 +22,16 @@ WATCHDOG = "watchdog"
 _ORDER = (NODE, REGISTRAR, "livenessprobe", STATUSSYNC, "provider-file", WATCHDOG)
 # No appliance goes without these.
 _REQUIRED = frozenset({NODE, STATUSSYNC})
+# Their socket is a provider's, for root alone; that another user may not ask there says nothing.
+_ROOT_ONLY = frozenset({"provider-file"})
 # What a program must say of itself; of the others any word will do.
 _GOOD_WORDS = {NODE: "serving", REGISTRAR: "registered", STATUSSYNC: "serving"}
 # The watchdog writes every 5 s: two times it may be late.
 WATCHDOG_SECONDS = 15.0
 # supervisord takes a program for RUNNING after 3 s (`startsecs`), and its word is up to 5 s old.
 STARTING_SECONDS = 10.0
+# Of unasked ends within WINDOW_SECONDS: two may be an accident and its consequence. Five are a crash loop to supervisord.
+EXITS_TO_WORRY = 3
 _STATE_FAULTS = {
     "BACKOFF": "keeps ending (BACKOFF): it is started again after a pause; its log says why it ends",
     "FATAL": "kept ending and was given up (FATAL); its log says why it ended",
@@ -107,6 +112,8 @@ def _report(
     name: str, observation: Observation, state: ProgramState | None, *, watchdog_reports: bool
 ) -> ProgramReport:
     room = observation.rooms.get(name)
+    if room is Silence.FORBIDDEN and name in _ROOT_ONLY:
+        room = None
     status = room if isinstance(room, RoomStatus) else None
     wanted = _is_wanted(name, state, room, watchdog_reports=watchdog_reports)
     # What an old file says of processes and memory is not so any more.
@@ -178,9 +185,16 @@ def _process_faults(state: ProgramState, observation: Observation) -> Iterator[s
     if state.state in _STATE_FAULTS:
         yield _STATE_FAULTS[state.state]
         return
-    uptime = observation.time - state.start_time
-    if state.state == "STARTING" and state.start_time and uptime > STARTING_SECONDS:
-        yield f"has been starting for {age_text(uptime)} (STARTING)"
+    now = observation.time
+    if state.state == "STARTING":
+        # In the moment between two ends everything looks well.
+        if state.last_exit_time is not None:
+            yield f"is starting again (STARTING): it ended {age_text(now - state.last_exit_time)} ago"
+        elif state.start_time and now - state.start_time > STARTING_SECONDS:
+            yield f"has been starting for {age_text(now - state.start_time)} (STARTING)"
+    recent = sum(now - at <= WINDOW_SECONDS for at in state.recent_exit_times)
+    if recent >= EXITS_TO_WORRY:
+        yield f"keeps ending: {recent} times in the last {age_text(WINDOW_SECONDS)}; its log says why"
     if state.pid and state.pid not in observation.alive:
         yield f"is gone: process {state.pid} has ended"
 
@@ -193,5 +207,5 @@ def _word_faults(name: str, state: ProgramState | None, room: RoomStatus) -> Ite
         )
     good = _GOOD_WORDS.get(name)
     if good is not None and room.state != good:
-        error = room.facts.get("last_error", "")
-        yield f"is {room.state or 'silent about its state'}" + (f" (last error: {error})" if error else "")
+        why = f": {room.problems[0]}" if room.problems else ""
+        yield f"is {room.state or 'silent about its state'}{why}"

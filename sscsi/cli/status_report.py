@@ -225,6 +225,10 @@ def _problem_reasons(programs: Mapping[str, ProgramReport], volumes: VolumesRepo
 
 
 def untold_problems(program: ProgramReport, volumes: VolumesReport) -> list[str]:
-    """What the program says does not work, without what the list of volumes tells already."""
+    """What the program says does not work, without what its fault or the list of volumes tells already."""
     told = [item.last_error for item in volumes.items if item.failing]
-    return [problem for problem in program.problems if not any(error in problem for error in told)]
+    return [
+        problem
+        for problem in program.problems
+        if problem not in program.fault and not any(error in problem for error in told)
+    ]

@@ -3,9 +3,8 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from sscsi.cli.status_programs import ProgramReport
+from sscsi.cli.status_programs import REGISTRAR, ProgramReport
 from sscsi.cli.status_report import (
-    RegistrationReport,
     Report,
     StatusSyncReport,
     untold_problems,
@@ -89,7 +88,7 @@ def _says(program: ProgramReport) -> str:
 
 
 def _facts(report: Report) -> Iterator[str]:
-    yield from _labelled("Registration", _registration(report.registration, report.time))
+    yield from _labelled("Registration", _registration(report))
     yield from _labelled("Volumes", [_volumes(report.volumes)])
     providers = report.providers
     yield from _labelled(
@@ -97,10 +96,12 @@ def _facts(report: Report) -> Iterator[str]:
     )
     yield from _labelled("Status-sync", _status_sync(report.status_sync))
     yield from _labelled("Memory", [_memory(report)])
+    yield from _labelled("Restarts", _restarts(report))
     yield from _labelled("Supervisor", [_supervisor(report)])
 
 
-def _registration(registration: RegistrationReport, now: float) -> Iterator[str]:
+def _registration(report: Report) -> Iterator[str]:
+    registration = report.registration
     if registration.wanted is None:
         yield f"{_NOBODY_TOLD}: the registrar has no socket, and the watchdog does not report"
         return
@@ -109,15 +110,17 @@ def _registration(registration: RegistrationReport, now: float) -> Iterator[str]
         return
     since = registration.registered_since
     if registration.registered:
-        age = "" if since is None else f" {age_text(now - since)} ago"
+        age = "" if since is None else f" {age_text(report.time - since)} ago"
         times = registration.registrations
         again = f" ({counted(times, 'time')} in all)" if times is not None else ""
         yield f"kubelet confirmed {registration.driver or 'the driver'}{age}{again}"
     else:
         yield f"not registered: the registrar {f'is {registration.state}' if registration.state else 'says nothing'}"
     if registration.endpoint:
-        yield f"kubelet calls {registration.endpoint}"
-    if registration.last_error:
+        yield f"endpoint {registration.endpoint}"
+    registrar = report.programs.get(REGISTRAR)
+    # While it is one still, the verdict or the last lines tell it.
+    if registration.last_error and not (registrar and registration.last_error in registrar.problems):
         yield f"last error: {registration.last_error}"
 
 
@@ -161,12 +164,17 @@ def _memory(report: Report) -> str:
         limit = memory.container_max_bytes
         of = "without a limit" if limit is None else f"of {mebibytes(limit)} MiB"
         parts.append(f"container {mebibytes(memory.container_bytes)} MiB {of}, volumes' contents included")
-    parts += [
-        f"{name} restarted {counted(program.over_budget_restarts, 'time')} for taking more than its budget"
-        for name, program in report.programs.items()
-        if program.over_budget_restarts
-    ]
     return "; ".join(parts) or _NOBODY_TOLD
+
+
+def _restarts(report: Report) -> Iterator[str]:
+    for name, program in report.programs.items():
+        if program.restarts:
+            ended = program.last_exit_seconds_ago
+            last = "" if ended is None else f", last ended {age_text(ended)} ago"
+            budget = program.over_budget_restarts
+            memory = f", {budget} of them for more memory than its budget" if budget else ""
+            yield f"{name} {counted(program.restarts, 'time')}{memory}{last}"
 
 
 def _supervisor(report: Report) -> str:

@@ -30,6 +30,7 @@ from tests.support.require import require
 SSCSI = os.path.join(os.path.dirname(sys.executable), "sscsi")
 # Long enough for a machine that does something else just now.
 SECONDS = 30.0
+NOBODY = 65534
 
 
 class Node(sscsi_pb2_grpc.VolumesServicer):
@@ -76,6 +77,9 @@ class Appliance:
         with open(os.path.join(self.directory, run_files.WATCHDOG_STATE), "w", encoding="utf-8") as file:
             file.write(text)
 
+    def socket(self, room: str) -> str:
+        return os.path.join(self.directory, status_sources.ROOM_SOCKETS[room])
+
     def look(self, room: str) -> RoomStatus:
         if room in self.states:
             return self.states[room]
@@ -121,14 +125,18 @@ def appliance(directory: str) -> Iterator[Appliance]:
 
 def serving_room(appliance: Appliance, name: str) -> contextlib.AbstractContextManager[None]:
     service = RoomService(name, lambda: appliance.look(name))
-    path = os.path.join(appliance.directory, status_sources.ROOM_SOCKETS[name])
-    return serving(path, lambda server: sscsi_pb2_grpc.add_RoomServicer_to_server(service, server))
+    mode = 0o600 if name == "provider-file" else 0o660
+    return serving(
+        appliance.socket(name),
+        lambda server: sscsi_pb2_grpc.add_RoomServicer_to_server(service, server),
+        mode=mode,
+    )
 
 
 @contextlib.contextmanager
-def serving(path: str, add_services: Any) -> Iterator[None]:
+def serving(path: str, add_services: Any, *, mode: int = 0o600) -> Iterator[None]:
     pool = futures.ThreadPoolExecutor(4)
-    server = SocketServer(path, mode=0o600, add_services=add_services, pool=pool, interceptors=())
+    server = SocketServer(path, mode=mode, add_services=add_services, pool=pool, interceptors=())
     assert server.serve(threading.Event())
     try:
         yield
@@ -315,21 +323,36 @@ def test_what_a_killed_appliance_left_behind_is_not_taken_for_one(directory: str
     assert "was left behind" in reason
 
 
-@pytest.mark.parametrize("mode", [0o700, 0o744])
-def test_who_may_not_look_is_told_to_ask_as_root(appliance: Appliance, mode: int) -> None:
+def status_as_nobody(directory: str) -> "subprocess.CompletedProcess[str]":
     require("root")
-    os.chmod(appliance.directory, mode)
-    # The modules are loaded first: the checkout may be closed to this user, too.
+    # Whatever it imports is imported first: Python and the checkout may be closed to this user.
     script = (
-        "import os, sys; from sscsi.cli import status;"
-        f"os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(status.main(['--run-dir={appliance.directory}'], {{}}))"
+        "import os, sys; from concurrent.futures import thread; from sscsi.cli import status;"
+        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY});"
+        f"sys.exit(status.main(['--run-dir={directory}', '--timeout=10s'], {{}}))"
     )
-    answer = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=False
     )
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o744])
+def test_who_may_not_look_is_told_to_ask_as_root(appliance: Appliance, mode: int) -> None:
+    os.chmod(appliance.directory, mode)
+    answer = status_as_nobody(appliance.directory)
     assert (answer.returncode, answer.stderr) == (1, "")
     assert answer.stdout.startswith(f"NOT HEALTHY: this user may not look into '{appliance.directory}'")
     assert "root" in answer.stdout
+
+
+def test_a_user_of_the_directorys_group_gets_the_same_verdict_without_the_list(appliance: Appliance) -> None:
+    require("root")
+    os.chmod(appliance.directory, 0o750)
+    for path in (appliance.directory, *map(appliance.socket, ("node", "statussync"))):
+        os.chown(path, -1, NOBODY)
+    answer = status_as_nobody(appliance.directory)
+    assert (answer.returncode, answer.stderr) == (0, ""), answer.stdout
+    assert "2 published, not listed: only root may list them" in answer.stdout
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from sscsi.cli.status_screen import SHOWN_VOLUMES, WIDTH, render
 from sscsi.cli.status_units import age_text, mebibytes
 from tests.cli.status_making import (
     MIB,
+    NOW,
     PIDS,
     make_failing,
     make_observation,
@@ -47,7 +48,7 @@ def test_a_healthy_appliance_is_told_from_top_to_bottom() -> None:
         "watchdog RUNNING 16 3h12m 0 12.0 30.0 1m01s reporting",
         "",
         "Registration kubelet confirmed secrets-store.csi.k8s.io 3h11m ago (1 time in all)",
-        "kubelet calls /var/lib/kubelet/plugins/csi-secrets-store/csi.sock",
+        "endpoint /var/lib/kubelet/plugins/csi-secrets-store/csi.sock",
         "Volumes 2 published, oldest success 40s ago",
         "Providers aws, file",
         "Status-sync connected to node, queue empty, no problem",
@@ -125,6 +126,15 @@ def test_what_programs_say_does_not_work_comes_last() -> None:
     assert lines[-2:] == ["What the programs say does not work:", "statussync: Secret shop/a: not ours"]
 
 
+def test_why_kubelet_refuses_is_told_once() -> None:
+    error = "kubelet refused: NodeGetInfo failed"
+    registrar = make_room("registrar", state="waiting for kubelet", last_error=error, problems=[error])
+    lines = screen(rooms=make_rooms(registrar=registrar))
+    assert [line for line in lines if "refused" in line] == [
+        f"NOT HEALTHY: registrar is waiting for kubelet: {error}"
+    ]
+
+
 def test_what_is_over_is_told_as_such() -> None:
     rooms = make_rooms(
         registrar=make_room("registrar", last_error="NodeGetInfo failed"),
@@ -142,11 +152,12 @@ def test_a_driver_without_registrar_says_which_variable_switches_it_on() -> None
     assert lines[0] == "HEALTHY: 5 programs running, 2 volumes, no refresh failed"
 
 
-def test_restarts_for_memory_are_told_with_the_memory() -> None:
-    node = make_program("node", restarts=2, over_budget_restarts=2, memory_budget_bytes=20 * MIB)
+def test_restarts_are_told_with_their_reason_and_the_last_one() -> None:
+    node = make_program("node", restarts=3, over_budget_restarts=2, last_exit_time=NOW - 300)
     lines = screen(watchdog=make_watchdog({"node": node}, container=None))
-    assert about(lines, "Memory") == (
-        "programs 72.0 MiB (PSS); node restarted 2 times for taking more than its budget"
+    assert about(lines, "Memory") == "programs 72.0 MiB (PSS)"
+    assert about(lines, "Restarts") == (
+        "node 3 times, 2 of them for more memory than its budget, last ended 5m00s ago"
     )
 
 

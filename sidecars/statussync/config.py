@@ -11,6 +11,7 @@ from sscsi.process.flags import parse as parse_flags
 from sscsi.process.run import LOG_FLAGS
 
 PROGRAM = "sscsi-statussync"
+STATUS = "status"
 _DIRECTORY_FORM = "dir:"
 _FLAGS = (
     Flag(
@@ -32,7 +33,7 @@ _FLAGS = (
         help="Name of this node, for the label of status objects.",
         variable="KUBE_NODE_NAME",
     ),
-    Flag(name="stop-grace", default=5.0, help="How long calls under way may go on when asked to stop."),
+    Flag(name="stop-grace", default=2.0, help="How long calls under way may go on when asked to stop."),
     *LOG_FLAGS,
 )
 
@@ -57,6 +58,11 @@ class Config:
             raise ConfigError("flag --run-dir must not be empty")
         if self.stop_grace_seconds < 0:
             raise ConfigError("flag --stop-grace must not be negative")
+
+    @property
+    def status_directory(self) -> str:
+        """Where status objects and Secrets are written: with root's rights only, it must be there already."""
+        return os.path.join(self.cluster_directory, STATUS)
 
     @property
     def node_socket_path(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from sidecars.statussync.class_documents import object_uid
 from sidecars.statussync.class_files import ClassFiles
+from sidecars.statussync.config import STATUS
 from sidecars.statussync.object_files import ObjectFiles, make_private
 from sscsi.core import pod_status
 from sscsi.core.provider_class import SecretProviderClass
@@ -25,7 +26,7 @@ class DirectoryCluster:
     """
 
     def __init__(self, path: str) -> None:
-        status = os.path.join(path, "status")
+        status = os.path.join(path, STATUS)
         _check_readable(path)
         # Held for life: two of us would each remove what the other one wants.
         self._lock = _take(status)

@@ -9,10 +9,9 @@ import os
 import shutil
 import sysconfig
 
+from sscsi.cli.programs import LAUNCHER, MODULES
 from sscsi.core.endpoint import Endpoint
 from sscsi.errors import ConfigError
-
-PROGRAMS = ("sscsi-node", "sscsi-statussync", "sscsi-provider-file")
 
 
 def check_can_make(directory: str, where: str) -> None:
@@ -36,33 +35,30 @@ def check_readable(directory: str, where: str) -> None:
         raise ConfigError(f"directory {directory!r} is not readable; see {where}", exit_code=1)
 
 
+def check_writable(directory: str, where: str) -> None:
+    """`directory` must be there and writable; `where` names what to change."""
+    if not os.path.isdir(directory):
+        raise ConfigError(f"there is no directory {directory!r}; create it, or see {where}", exit_code=1)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise ConfigError(f"directory {directory!r} is not writable; see {where}", exit_code=1)
+
+
 def check_endpoint(endpoint: Endpoint) -> None:
     """The endpoint's directory must be there, as kubelet expects it in a place of the host's choosing."""
-    directory = os.path.dirname(endpoint.address)
-    if endpoint.scheme != "unix":
-        return
-    if not os.path.isdir(directory):
-        raise ConfigError(
-            f"there is no directory {directory!r} for the CSI socket; create it, or see --endpoint, CSI_ENDPOINT",
-            exit_code=1,
-        )
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"directory {directory!r} of the CSI socket is not writable; see --endpoint, CSI_ENDPOINT",
-            exit_code=1,
-        )
+    if endpoint.scheme == "unix":
+        check_writable(os.path.dirname(endpoint.address), "the CSI socket's --endpoint, CSI_ENDPOINT")
 
 
 def scripts_directory(argv0: str) -> str:
     """Where our console scripts are: beside the command that is running, or where this Python installs them."""
     candidates = [os.path.dirname(os.path.abspath(argv0)), sysconfig.get_path("scripts")]
-    found = shutil.which(PROGRAMS[0])
+    found = shutil.which(LAUNCHER)
     candidates += [os.path.dirname(os.path.abspath(found))] if found else []
     for directory in candidates:
-        if all(os.access(os.path.join(directory, program), os.X_OK) for program in PROGRAMS):
+        if all(os.access(os.path.join(directory, program), os.X_OK) for program in (LAUNCHER, *MODULES)):
             return directory
     raise ConfigError(
-        f"the programs {', '.join(PROGRAMS)} are not in {candidates[1]!r} nor on PATH; install with `pip install .`",
+        f"the programs {', '.join((LAUNCHER, *MODULES))} are not in {candidates[1]!r} nor on PATH; install with `pip install .`",
         exit_code=1,
     )
 

@@ -86,6 +86,8 @@ def open_playground(*, classes: str, secrets: str) -> Iterator[Playground]:
             # Classes are read from the directory itself, not from below it; so is what is copied of it.
             _copy(classes, playground.classes, ignore=_directories)
             _copy(secrets, playground.secrets)
+            for directory in (playground.classes, playground.secrets):
+                os.chmod(directory, 0o700)
             yield playground
     finally:
         os.rmdir(root)
@@ -104,7 +106,8 @@ def _mounted(mounter: LinuxMounter, root: str) -> Iterator[None]:
     except MountError as error:
         raise ConfigError(str(error), exit_code=1) from error
     try:
-        os.chmod(root, 0o700)
+        # The liveness probe, whose user is nobody else's, goes through it to the run directory.
+        os.chmod(root, 0o711)  # noqa: S103 - to go through is not to list, and what is in it is closed
         yield
     finally:
         mounter.unmount(root)

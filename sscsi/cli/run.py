@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from sscsi.cli import checks, environment
 from sscsi.cli.environment import Environment
-from sscsi.cli.settings import SETTINGS, without_effect
-from sscsi.core import log_keys
+from sscsi.cli.settings import SETTINGS
+from sscsi.cli.shared_memory import import_shared
+from sscsi.core import log_keys, run_files
 from sscsi.edges.linux_mounts import check_mount_rights
-from sscsi.edges.run_directory import make_run_directory
+from sscsi.edges.run_directory import make_private_directory, make_run_directory, share_run_directory
 from sscsi.node.config import flags_for
 from sscsi.process import logs
 from sscsi.process.flags import HelpRequestedError, TextRequestedError, usage
@@ -42,15 +43,14 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     variables = {**complete.variables, "PATH": path}
     if len(arguments) < len(argv):
         raise TextRequestedError(environment.shell_exports(variables).rstrip("\n"))
-    _prepare(complete)
     logs.configure("supervisord", as_json=complete.node.log_as_json, verbosity=complete.node.log_verbosity)
-    _warn_without_effect(environ)
+    _prepare(complete, variables)
     os.environ.update(variables)
+    import_shared()
     # Imported here: supervisord is 15 MiB that neither --help nor --print-env needs.
     from sscsi.cli.supervise import supervise  # noqa: PLC0415
 
-    supervise()
-    return 0
+    return supervise()
 
 
 def help_text(environ: Mapping[str, str]) -> str:
@@ -59,20 +59,31 @@ def help_text(environ: Mapping[str, str]) -> str:
     lines = [first_line, "", *textwrap.wrap(_ABOUT, width=100), "", "Variables, with their defaults:"]
     for setting in SETTINGS:
         lines.append(f"  {setting.variable}={setting.shown_default or setting.default}")
-        about = setting.about + (f" No effect yet: {setting.no_effect}" if setting.no_effect else "")
-        lines += textwrap.wrap(about, width=100, initial_indent="        ", subsequent_indent="        ")
+        lines += textwrap.wrap(
+            setting.about, width=100, initial_indent="        ", subsequent_indent="        "
+        )
     return "\n".join(lines) + "\n" + rest
 
 
-def _prepare(complete: Environment) -> None:
+def _prepare(complete: Environment, variables: dict[str, str]) -> None:
     """Make what must be there and look for what would keep a room from starting. Raises ConfigError."""
     node = complete.node
     check_mount_rights()
     make_run_directory(node.run_directory)
-    make_run_directory(os.path.join(node.run_directory, "providers"))
+    if problem := share_run_directory(node.run_directory, complete.probe_group):
+        log.warning(
+            "the liveness probe runs as this user: nobody else can be let into the run directory",
+            extra={log_keys.PATH: node.run_directory, log_keys.REASON: problem},
+        )
+        variables["SSCSI_PROBE_USER"] = f"{os.geteuid()}:{os.getegid()}"
+    make_run_directory(os.path.join(node.run_directory, run_files.PROVIDERS))
     checks.check_can_make(node.state_directory, "--state-dir, SSCSI_STATE_DIR")
     checks.check_endpoint(node.endpoint)
     checks.check_readable(complete.statussync.cluster_directory, "--cluster, SSCSI_CLUSTER")
+    # Its room may not write to directories of others, so this one is made here.
+    make_private_directory(complete.statussync.status_directory, "--cluster, SSCSI_CLUSTER")
+    if complete.registration_directory:
+        checks.check_writable(complete.registration_directory, "SSCSI_REGISTRATION_DIR")
     _allow_connections()
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         checks.check_output(descriptor, name)
@@ -88,11 +99,3 @@ def _allow_connections() -> None:
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _warn_without_effect(environ: Mapping[str, str]) -> None:
-    for setting in without_effect(environ):
-        log.warning(
-            "a variable is set that has no effect yet",
-            extra={log_keys.FLAG: setting.variable, log_keys.REASON: setting.no_effect},
-        )

@@ -3,21 +3,15 @@
 import dataclasses
 from collections.abc import Mapping
 
-_SIDECARS_LATER = "the registrar and the liveness probe come with a later release."
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One variable. `default` stands in for an unset or empty one; `shown_default` is it in words.
-
-    `no_effect` says why a variable changes nothing yet; it is accepted, so that a manifest need not change.
-    """
+    """One variable. `default` stands in for an unset or empty one; `shown_default` is it in words."""
 
     variable: str
     default: str
     about: str
     shown_default: str = ""
-    no_effect: str = ""
 
 
 SETTINGS = (
@@ -93,38 +87,58 @@ SETTINGS = (
     Setting(
         variable="SSCSI_KUBELET_REGISTRATION_PATH",
         default="",
-        shown_default="unset",
-        about="Path of the CSI socket on the host, as kubelet is told it.",
-        no_effect=_SIDECARS_LATER,
+        shown_default="unset: no registrar",
+        about="Path of the CSI socket on the host, as kubelet is told it. With it the driver is registered with kubelet.",
     ),
     Setting(
         variable="SSCSI_REGISTRATION_DIR",
         default="/registration",
-        about="Directory of kubelet's plugin registration sockets.",
-        no_effect=_SIDECARS_LATER,
+        about="Directory of kubelet's plugin registration sockets (/var/lib/kubelet/plugins_registry on the host).",
     ),
     Setting(
         variable="SSCSI_HEALTH_ENDPOINT",
         default="0.0.0.0:9808",
-        about="Address of the health pages.",
-        no_effect=_SIDECARS_LATER,
+        about="Address of the health pages, HOST:PORT; `off` for none.",
     ),
     Setting(
         variable="SSCSI_METRICS_ADDR",
         default=":8095",
-        about="Address of the metrics page.",
-        no_effect=_SIDECARS_LATER,
+        about="Address of the metrics page, HOST:PORT; `off` for none.",
+    ),
+    Setting(
+        variable="SSCSI_PROBE_USER",
+        default="65532:65532",
+        about="User and group, as numbers, of the liveness probe; the group may enter the run directory.",
+    ),
+    Setting(
+        variable="SSCSI_MEMORY_BUDGETS",
+        default="",
+        shown_default="see sscsi-watchdog --help",
+        about="Memory at which the watchdog starts a program anew: PROGRAM=SIZE, comma separated; SIZE may be `off`.",
+    ),
+    Setting(
+        variable="SSCSI_REGISTRAR_ARGS",
+        default="",
+        about="More flags for sscsi-registrar, quoted as for a shell.",
+    ),
+    Setting(
+        variable="SSCSI_LIVENESSPROBE_ARGS",
+        default="",
+        about="More flags for sscsi-livenessprobe, quoted as for a shell.",
+    ),
+    Setting(
+        variable="SSCSI_WATCHDOG_ARGS",
+        default="",
+        about="More flags for sscsi-watchdog, quoted as for a shell.",
     ),
 )
 # Set by `sscsi run` from the settings, for what supervisord itself decides by; not for people.
 AUTOSTART_FILE_PROVIDER = "SSCSI_PROVIDER_FILE_AUTOSTART"
+AUTOSTART_REGISTRAR = "SSCSI_REGISTRAR_AUTOSTART"
+AUTOSTART_LIVENESSPROBE = "SSCSI_LIVENESSPROBE_AUTOSTART"
+OFF = "off"
 
 
 def given(environ: Mapping[str, str]) -> dict[str, str]:
     """Every setting's value: the variable's, or the default for one that is unset or empty."""
     return {setting.variable: environ.get(setting.variable) or setting.default for setting in SETTINGS}
-
-
-def without_effect(environ: Mapping[str, str]) -> list[Setting]:
-    """The settings that somebody made and that change nothing yet."""
-    return [setting for setting in SETTINGS if setting.no_effect and environ.get(setting.variable)]

@@ -286,6 +286,8 @@ def _bind(host: str, port: str) -> socket.socket:
 
 def _resolve(host: str, port: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
     """The first address of a host, an IPv4 one before others."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # As bytes: text would load the codec of international names, a megabyte, and a program that runs as a user of its
+    # own may not be able to read the standard library any more.
+    found = socket.getaddrinfo(host.encode("ascii", "replace"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, where = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
     return family, (str(where[0]), int(where[1]))

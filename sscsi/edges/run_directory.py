@@ -16,6 +16,36 @@ def make_run_directory(path: str) -> None:
     _make(path, _RUN_MODE, "--run-dir, SSCSI_RUN_DIR")
 
 
+def share_run_directory(path: str, group: int) -> str:
+    """Let `group` in, and give it all that is made below, as far as the mode of each says so (mode 2750).
+
+    Returns why it can't be done; empty when it was. A user namespace may have no such group, and a directory above
+    may be closed to it.
+    """
+    closed = _closed_parent(path, group)
+    if closed:
+        return f"group {group} may not enter {closed}"
+    try:
+        os.chown(path, -1, group)
+        os.chmod(path, stat.S_ISGID | _RUN_MODE)
+    except OSError as error:
+        return f"group {group}: {error.strerror}"
+    return ""
+
+
+def _closed_parent(path: str, group: int) -> str:
+    """The directory above `path` that keeps `group` out, or nothing."""
+    directory = os.path.dirname(os.path.realpath(path))
+    while True:
+        status = os.stat(directory)
+        enter = stat.S_IXGRP if status.st_gid == group else stat.S_IXOTH
+        if not status.st_mode & enter:
+            return directory
+        if directory == os.path.dirname(directory):
+            return ""
+        directory = os.path.dirname(directory)
+
+
 def make_private_directory(path: str, setting: str) -> None:
     """Make `path`, mode 0700; `setting` is what the error names. Raises ConfigError, DiskFullError."""
     _make(path, _PRIVATE_MODE, setting)

@@ -46,7 +46,7 @@ _FLAGS = (
         "raise both.",
         variable="SSCSI_FILE_PROVIDER_MAX_RESPONSE_BYTES",
     ),
-    Flag(name="stop-grace", default=5.0, help="How long running calls may take to end after SIGTERM."),
+    Flag(name="stop-grace", default=2.0, help="How long running calls may take to end after SIGTERM."),
     *LOG_FLAGS,
 )
 

@@ -26,8 +26,7 @@ def escaped(text: str) -> str:
 
 def setting_row(setting: Setting) -> str:
     default = setting.shown_default or (f"`{setting.default}`" if setting.default else "empty")
-    about = setting.about + (f" No effect yet: {setting.no_effect}" if setting.no_effect else "")
-    return f"| `{setting.variable}` | {default} | {escaped(about)} |"
+    return f"| `{setting.variable}` | {default} | {escaped(setting.about)} |"
 
 
 def flag_row(flag: Flag) -> str:

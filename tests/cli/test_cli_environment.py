@@ -22,7 +22,9 @@ def variables(*arguments: str, **environ: str) -> dict[str, str]:
 def test_every_setting_has_a_value_when_only_the_cluster_is_given() -> None:
     found = variables()
     assert set(found) == {setting.variable for setting in settings.SETTINGS} | {
-        settings.AUTOSTART_FILE_PROVIDER
+        settings.AUTOSTART_FILE_PROVIDER,
+        settings.AUTOSTART_LIVENESSPROBE,
+        settings.AUTOSTART_REGISTRAR,
     }
     assert found["CSI_ENDPOINT"] == "unix:///csi/csi.sock"
     assert found["KUBE_NODE_NAME"] == "host-1"
@@ -104,7 +106,7 @@ def test_the_file_provider_starts_only_with_a_root() -> None:
         (["--stop-grace=11001ms"], {}, "--stop-grace: 11.001 s"),
         ([], {"SSCSI_NODE_ARGS": "--stop-grace=1m"}, "kills sscsi-node after 12 s"),
         ([], {"SSCSI_STATUSSYNC_ARGS": "--stop-grace=6s"}, "--stop-grace: 6 s"),
-        ([], {"SSCSI_STATUSSYNC_ARGS": "--stop-grace=6s"}, "kills sscsi-statussync after 6 s"),
+        ([], {"SSCSI_STATUSSYNC_ARGS": "--stop-grace=6s"}, "kills sscsi-statussync after 3 s"),
         ([], {"SSCSI_CLUSTER": "directory:/classes"}, "--cluster"),
         ([], {"SSCSI_CLUSTER": "dir:"}, "--cluster"),
         ([], {"SSCSI_CLUSTER": "kubernetes"}, "--cluster"),
@@ -129,10 +131,10 @@ def test_a_wrong_command_line_or_variable_is_named(
 
 
 def test_a_grace_that_supervisord_waits_for_is_taken() -> None:
-    found = variables("--stop-grace=11s", SSCSI_STATUSSYNC_ARGS="--stop-grace=5s")
+    found = variables("--stop-grace=11s", SSCSI_STATUSSYNC_ARGS="--stop-grace=2s")
     assert (found["SSCSI_NODE_ARGS"], found["SSCSI_STATUSSYNC_ARGS"]) == (
         "--stop-grace=11s",
-        "--stop-grace=5s",
+        "--stop-grace=2s",
     )
 
 

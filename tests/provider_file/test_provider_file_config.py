@@ -12,7 +12,7 @@ def test_defaults() -> None:
     assert config.root == "/secrets"
     assert config.by_namespace
     assert config.max_response_bytes == 4194304
-    assert config.stop_grace_seconds == 5.0
+    assert config.stop_grace_seconds == 2.0
     assert config.socket_path == "/run/sscsi/providers/file.sock"
     assert config.key_path == "/run/sscsi/provider-file.key"
 

@@ -11,7 +11,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert config.cluster_directory == "/classes"
     assert config.run_directory == "/run/sscsi"
     assert config.node_socket_path == "/run/sscsi/node.sock"
-    assert (config.node_id, config.stop_grace_seconds) == ("", 5.0)
+    assert (config.node_id, config.stop_grace_seconds) == ("", 2.0)
     assert (config.log_as_json, config.log_verbosity) == (False, 0)
 
 

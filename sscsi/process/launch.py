@@ -78,9 +78,9 @@ def _privileges(user: str, keep: str) -> Privileges:
 
 
 def _user(text: str) -> tuple[int, int]:
-    uid, _, gid = text.partition(":")
+    uid, has_group, gid = text.partition(":")
     # Without a group of its own the program would stay in root's.
-    return _id(uid, text), _id(gid or uid, text)
+    return _id(uid, text), _id(gid if has_group else uid, text)
 
 
 def _id(digits: str, text: str) -> int:

@@ -155,11 +155,14 @@ class TestRestarts:
         watched.restart()
         assert (watched.program("node").state, watched.program("node").pid) == (state, process.pid)
 
-    def test_another_supervisord_with_the_same_number_is_counted_anew(self, watched: WatchedPrograms) -> None:
+    @pytest.mark.parametrize(("pid", "start_time"), [(1, 2030.0), (2, 500.0)], ids=["same number", "another"])
+    def test_the_programs_of_another_supervisord_are_counted_anew(
+        self, watched: WatchedPrograms, pid: int, start_time: float
+    ) -> None:
         watched.start("node")
         watched.exit("node")
         watched.pass_seconds(30)
-        watched.supervisord_restarts(start_time=watched.now)
+        watched.supervisord_restarts(pid=pid, start_time=start_time)
         assert watched.file().programs == {}
         watched.start("node")
         assert watched.program("node").restarts == 0
@@ -170,7 +173,7 @@ class TestRestarts:
         """As when the clock was set, so that the file looks like one of this supervisord's."""
         watched.start("node")
         watched.exit("node")
-        watched.supervisord_restarts(start_time=0.0)
+        watched.supervisord_restarts(pid=1, start_time=0.0)
         watched.start("node")
         assert (watched.program("node").state, watched.program("node").restarts) == ("RUNNING", 0)
 

@@ -50,9 +50,9 @@ class WatchedPrograms:
         self.room = self._room()
         self.room.begin()
 
-    def supervisord_restarts(self, *, start_time: float) -> None:
-        """The container starts anew, with process 1 again; the run directory was kept."""
-        self.processes = FakeProcesses(supervisor_start_time=start_time)
+    def supervisord_restarts(self, *, pid: int, start_time: float) -> None:
+        """Another supervisord, process 1 again in a container; the run directory was kept."""
+        self.processes = FakeProcesses(supervisor_pid=pid, supervisor_start_time=start_time)
         self.serial = 0
         self.restart()
 

@@ -12,11 +12,13 @@ from typing import Protocol
 import pytest
 
 from sidecars.watchdog.processes import Processes, SupervisedProcesses, program_of
+from tests.support.require import require
 from tests.support.waiting import wait_until
 from tests.watchdog.fake_processes import FakeProcesses
 
 # Untouched memory is nobody's; this much is touched.
 _CONTENT_BYTES = 32 * 2**20
+_NOBODY = 65534
 
 
 class Case(Protocol):
@@ -192,6 +194,29 @@ def reuse(pid: int) -> int | None:
         os.waitpid(child, 0)
         return None
     return child
+
+
+def test_without_the_rights_pss_is_not_there_and_signals_are_refused(real: RealCase) -> None:
+    require("root")
+    process = real.processes.by_pid(real.start("node"))
+    assert process
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgid(_NOBODY)
+            os.setuid(_NOBODY)
+            usage = process.usage(with_pss=True)
+            os.write(writer, f"{usage and usage.pss_bytes} {bool(usage and usage.rss_bytes)}".encode())
+            process.terminate()
+        except PermissionError:
+            os.write(writer, b" refused")
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        assert answer.read() == "None True refused"
+    os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize(

@@ -118,27 +118,30 @@ class NodeRoom:
         )
         self._volumes_service = VolumesService(self._volumes, self._pool.blocked)
         self._state = NodeState(self._volumes, self._providers.names, socket_path=config.endpoint.address)
-        self._state_server = state_server(config.run_directory, "node", self._state.look)
-        # In this order: kubelet comes last, when everything behind it is there.
-        self._servers = (
-            self._socket(os.path.join(config.run_directory, run_files.NODE), _ROOT_ONLY, self._add_volumes),
+        # At once, so that others see that the room lives, and what it waits for.
+        self._early_servers = (
+            state_server(config.run_directory, "node", self._state.look),
             self._socket(
                 os.path.join(config.run_directory, run_files.PROBE), _PROBE_MODE, self._add_identity
             ),
-            self._endpoint(config),
+        )
+        # In this order: kubelet comes last, when everything behind it is there.
+        self._endpoint = self._endpoint_server(config)
+        self._servers = (
+            self._socket(os.path.join(config.run_directory, run_files.NODE), _ROOT_ONLY, self._add_volumes),
+            self._endpoint,
         )
 
     def serve(self, stop: threading.Event) -> int:
         """Heal, serve until `stop` is set, leave in order. The exit code."""
-        everything = (self._state_server, *self._servers)
+        everything = (*self._early_servers, *self._servers)
         for server in everything:
             server.check()
         try:
-            # First, so that others see what the room waits for.
-            if not self._state_server.serve(stop):
+            if not all(server.serve(stop) for server in self._early_servers):
                 return 0
             # A predecessor that still serves kubelet writes the very volumes and records that are healed.
-            if not self._servers[-1].claim(stop):
+            if not self._endpoint.claim(stop):
                 return 0
             self._state.phase = node_state.HEALING
             with open("/proc/self/mountinfo", "rb") as file:
@@ -169,12 +172,13 @@ class NodeRoom:
         self._providers.close()
         self._status_sync.close()
         self._pool.shutdown()
+        for server in self._early_servers:
+            server.stop_accepting(0).wait()
         self._quick_pool.shutdown()
-        self._state_server.stop_accepting(0).wait()
-        for server in (*self._servers, self._state_server):
+        for server in (*self._servers, *self._early_servers):
             server.close()
 
-    def _endpoint(self, config: NodeConfig) -> SocketServer | TcpServer:
+    def _endpoint_server(self, config: NodeConfig) -> SocketServer | TcpServer:
         if config.endpoint.scheme == "tcp":
             return TcpServer(
                 config.endpoint.address,

@@ -134,13 +134,17 @@ class TestSockets:
             with node_process(place, wait=False) as node:
                 wait_until(lambda: "waiting for the socket" in node.log(), "the node waits")
                 assert os.stat(place.endpoint).st_ino == inode
-                assert not os.path.exists(f"{place.run_directory}/probe.sock"), (
-                    "it says ready only when it is"
+                # To start it anew would not help: it is alive, and says what it waits for.
+                assert node.probe.Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value
+                assert (
+                    node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=5).state
+                    == "waiting for the socket"
                 )
+                assert not os.path.exists(f"{place.run_directory}/node.sock")
                 foreign.close()
                 wait_until(lambda: os.stat(place.endpoint).st_ino != inode, "the node has taken the endpoint")
                 node.csi.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=5)
-                assert node.probe.Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value
+                assert node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=5).state == "serving"
 
     def test_a_node_that_waits_touches_no_volume_of_the_one_that_serves(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from sscsi import __version__
-from sscsi.pb import csi_pb2, csi_pb2_grpc
+from sscsi.pb import csi_pb2, csi_pb2_grpc, sscsi_pb2
 from tests.fakes.fake_provider import FakeProvider
 from tests.fakes.fake_status_sync import FakeStatusSync
 from tests.support.node_place import NodePlace

@@ -23,8 +23,7 @@ from sscsi.cli.waiting import wait_for
 _ROTATION_SECONDS = 15.0
 _CLUSTER_SECONDS = 10.0
 _FOLLOW_SECONDS = 5.0
-# Every program has started, and the watchdog has written of it, within two or three.
-_HEALTH_SECONDS = 10.0
+_HEALTH_SECONDS = 15.0
 
 
 class Scenario:
@@ -87,15 +86,18 @@ class Scenario:
             self._narrator.show(self._describe_object(path))
 
     def _show_status(self) -> None:
-        self._narrator.step(f"How is the appliance? sscsi status --run-dir={self._playground.run_directory}")
+        directory = self._playground.run_directory
+        self._narrator.step(f"How is the appliance? sscsi status --run-dir={directory}")
         reports: list[Report] = []
 
-        def is_healthy() -> bool:
-            reports.append(status.look(self._playground.run_directory, timeout_seconds=status.ANSWER_SECONDS))
-            return reports[-1].healthy
+        def is_well() -> bool:
+            reports.append(status.look(directory, timeout_seconds=status.ANSWER_SECONDS))
+            # supervisord calls no program RUNNING before it is three seconds old.
+            states = [program.state for program in reports[-1].programs.values() if program.wanted]
+            return reports[-1].healthy and all(state == "RUNNING" for state in states)
 
-        if not wait_for(is_healthy, timeout_seconds=_HEALTH_SECONDS):
-            raise DemoFailedError(f"sscsi status: not healthy: {'; '.join(reports[-1].reasons)}")
+        if not wait_for(is_well, timeout_seconds=_HEALTH_SECONDS):
+            raise DemoFailedError(f"sscsi status: {'; '.join(reports[-1].reasons) or 'not all are RUNNING'}")
         if reports[-1].volumes.count != 1:
             raise DemoFailedError(f"sscsi status knows of {reports[-1].volumes.count} volumes, not of one")
         self._narrator.show(status_screen.render(reports[-1]).splitlines())

@@ -172,13 +172,19 @@ def _faults(
     """What is wrong, the cause before what follows from it."""
     if state is not None:
         yield from _process_faults(state, observation)
-    elif watchdog_reports and name in _REQUIRED:
+    elif watchdog_reports and name in _REQUIRED and _has_heard_of_all(observation):
         yield "is not among supervisord's programs"
     if isinstance(room, Silence):
         limit = f" within {observation.timeout_seconds:g} s" if room is Silence.HANGING else ""
         yield f"{room}{limit}"
     elif room is not None:
         yield from _word_faults(name, state, room)
+
+
+def _has_heard_of_all(observation: Observation) -> bool:
+    """Whether the watchdog is up for long enough: it hears of a program when that is RUNNING, at the latest."""
+    watchdog = observation.watchdog.programs.get(WATCHDOG) if observation.watchdog else None
+    return watchdog is not None and observation.time - watchdog.start_time > STARTING_SECONDS
 
 
 def _process_faults(state: ProgramState, observation: Observation) -> Iterator[str]:

@@ -66,10 +66,15 @@ def make_program(name: str, **changes: Any) -> ProgramState:
 
 
 def make_watchdog(
-    programs: Mapping[str, ProgramState] | None = None, *, lacks: str = "", **changes: Any
+    programs: Mapping[str, ProgramState] | None = None,
+    *,
+    lacks: str = "",
+    only: Mapping[str, ProgramState] | None = None,
+    **changes: Any,
 ) -> WatchdogState:
-    """`programs` go in the place of their namesakes; `lacks` is left out."""
+    """`programs` go in the place of their namesakes; `lacks` is left out; `only` are all there are."""
     everything = {name: make_program(name) for name in PIDS if name != lacks} | dict(programs or {})
+    everything = everything if only is None else dict(only)
     state = WatchdogState(
         time=NOW - 2,
         pid=WATCHDOG_PID,

@@ -78,6 +78,7 @@ def test_the_samples_arrive_change_and_go(place: pathlib.Path) -> None:
     assert "nosuid,nodev,noexec" in answer.stdout
     assert "kind: SecretProviderClassPodStatus" in answer.stdout
     assert base64.b64encode(b"correct horse battery staple").decode() in answer.stdout
+    assert "HEALTHY: 5 programs running, 1 volume, no refresh failed" in answer.stdout
     assert "Ended with code 0" in answer.stdout
     assert answer.stderr == ""
     assert left(place) == []

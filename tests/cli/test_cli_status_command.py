@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from sscsi.cli import status_sources
+from sscsi.cli.status import look
 from sscsi.cli.status_observation import SeenVolumes, Silence
 from sscsi.core import run_files
 from sscsi.core.room_status import RoomStatus
@@ -26,6 +28,7 @@ from sscsi.edges.unix_socket import SocketServer
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 from tests.cli.status_making import PIDS, make_program, make_room
 from tests.support.require import require
+from tests.support.waiting import wait_until
 
 SSCSI = os.path.join(os.path.dirname(sys.executable), "sscsi")
 # Long enough for a machine that does something else just now.
@@ -253,6 +256,31 @@ def test_a_room_that_hangs_takes_nothing_from_what_the_others_tell(appliance: Ap
     assert seen.volumes.volumes[0].pod_name == "web-1"
 
 
+def test_a_stopped_process_does_not_answer_and_one_that_is_only_slow_does(directory: str) -> None:
+    path = os.path.join(directory, run_files.FILE_PROVIDER)
+    environ = {"SSCSI_RUN_DIR": directory, "SSCSI_FILE_PROVIDER_ROOT": directory}
+    process = subprocess.Popen(
+        [SSCSI + "-provider-file"],
+        env=os.environ | environ,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: os.path.exists(path), "the file provider serves", seconds=SECONDS)
+        process.send_signal(signal.SIGSTOP)
+        stopped = status_sources._ask(directory, timeout_seconds=0.3)[0]
+        assert stopped["provider-file"] is Silence.HANGING
+        # Longer than what a channel between rooms gives a new connection.
+        slow = threading.Timer(0.7, process.send_signal, (signal.SIGCONT,))
+        slow.start()
+        late = status_sources._ask(directory, timeout_seconds=SECONDS)[0]
+        slow.join()
+        assert isinstance(late["provider-file"], RoomStatus)
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "\0" * 100, '{"version": 2}', '{"version": 1, "time": "now"}', "[" * 100_000, "\xff"],
@@ -262,8 +290,8 @@ def test_garbage_in_the_watchdogs_file_is_a_watchdog_that_does_not_report(
     appliance: Appliance, text: str
 ) -> None:
     appliance.write_file(text)
-    found = reasons(status(appliance.directory, "--json", "--timeout=10s"))
-    assert found == ["watchdog does not report: watchdog.json makes no sense"]
+    report = look(appliance.directory, timeout_seconds=10.0)
+    assert report.reasons == ("watchdog does not report: watchdog.json makes no sense",)
 
 
 def test_nothing_in_the_files_place_makes_it_wait(appliance: Appliance) -> None:

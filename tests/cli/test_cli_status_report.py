@@ -123,6 +123,14 @@ def test_no_appliance_goes_without_these(name: str) -> None:
     assert first == f"{name} is not among supervisord's programs"
 
 
+def test_a_watchdog_that_just_started_need_not_have_heard_of_all() -> None:
+    young = make_program("watchdog", start_time=NOW - 3)
+    for programs in ({}, {"watchdog": young}):
+        assert reasons(watchdog=make_watchdog(only=programs)) == ()
+        (reason,) = reasons(watchdog=make_watchdog(only=programs), rooms=make_rooms(node=Silence.NO_SOCKET))
+        assert reason == "node has no socket"
+
+
 @pytest.mark.parametrize("name", list(PIDS))
 def test_a_process_that_is_gone_is_a_reason_though_the_watchdog_did_not_notice(name: str) -> None:
     observation = make_observation()

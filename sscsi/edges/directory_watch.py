@@ -3,6 +3,7 @@
 import logging
 import os
 import select
+from collections.abc import Callable
 
 from sscsi.core.log_keys import PATH, REASON
 from sscsi.edges.inotify import Inotify, Kind
@@ -15,12 +16,14 @@ _WITHOUT_INOTIFY_SECONDS = 1.0
 class DirectoryWatch:
     """The directory at `path`, which may go and come again.
 
-    One thread arms and waits; any thread may wake it. Where the machine has no inotify to give (a node with many
-    pods can be at its limit), `wait` returns once a second instead, and the caller looks for itself.
+    One thread arms and waits; any thread may wake it. Where the machine has no inotify to give (`open_inotify`
+    raises OSError: a node with many pods can be at its limit), `wait` returns once a second instead, and the caller
+    looks for itself.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, open_inotify: Callable[[], Inotify] = Inotify) -> None:
         self._path = path
+        self._open_inotify = open_inotify
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._inotify: Inotify | None = None
         self._is_limit_known = False
@@ -29,7 +32,7 @@ class DirectoryWatch:
         """Watch the directory that is at the path now. Raises FileNotFoundError, NotADirectoryError."""
         self._disarm()
         try:
-            self._inotify = Inotify()
+            self._inotify = self._open_inotify()
             self._inotify.add(self._path)
         except (FileNotFoundError, NotADirectoryError):
             self._disarm()

@@ -1,0 +1,103 @@
+"""The registrar from its first socket to its last: what it serves beside the registration itself."""
+
+import contextlib
+import logging
+import os
+import threading
+
+from sidecars.registrar.driver import Driver
+from sidecars.registrar.healthz import HealthPage
+from sidecars.registrar.registration import Registration
+from sidecars.registrar.standing import Board
+from sscsi.edges.directory_watch import DirectoryWatch
+from sscsi.edges.http_pages import HttpPages
+from sscsi.edges.room_status import state_server
+from sscsi.edges.run_directory import make_run_directory
+from sscsi.edges.unix_socket import SocketServer
+from sscsi.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 0.2
+# A signal that comes just before CPython begins to wait for a lock is not seen until the wait ends (one in a hundred,
+# measured, right after a thread was started): a wait without end would never be left.
+_SIGNAL_SECONDS = 0.5
+
+
+class RegistrarRoom:
+    """Every object of the room. `health_address` and `run_directory` may be empty: no page, no state socket."""
+
+    def __init__(
+        self,
+        *,
+        driver: Driver,
+        endpoint: str,
+        directory: str,
+        health_address: str,
+        health_timeout_seconds: float,
+        run_directory: str,
+    ) -> None:
+        self._driver = driver
+        self._directory = directory
+        self._board = Board(endpoint)
+        self._run_directory = run_directory
+        self._watch = DirectoryWatch(directory)
+        self._registration = Registration(
+            driver=driver, endpoint=endpoint, directory=directory, watch=self._watch, board=self._board
+        )
+        health = HealthPage(self._board, timeout_seconds=health_timeout_seconds)
+        self._pages = HttpPages(health_address, {"/healthz": health.page}) if health_address else None
+        self._failure: Exception | None = None
+
+    def run(self, stop: threading.Event) -> int:
+        """Serve until `stop` is set; the exit code. Raises ConfigError."""
+        _check_directory(self._directory)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._watch.close)
+            if self._pages:
+                self._pages.start()
+                stack.callback(self._pages.close)
+            if self._run_directory and not self._serve_state(stop, stack):
+                return 0
+            thread = threading.Thread(target=self._register, args=(stop,), name="registration")
+            thread.start()
+            while not stop.wait(_SIGNAL_SECONDS):
+                pass
+            self._driver.close()
+            self._watch.wake()
+            thread.join()
+        if isinstance(self._failure, ConfigError):
+            raise self._failure
+        return 1 if self._failure else 0
+
+    def _serve_state(self, stop: threading.Event, stack: contextlib.ExitStack) -> bool:
+        make_run_directory(self._run_directory)
+        server = state_server(self._run_directory, "registrar", lambda: self._board.look().room_status())
+        stack.callback(_give_up, server)
+        return server.serve(stop)
+
+    def _register(self, stop: threading.Event) -> None:
+        """The top of the thread: whatever ends it ends the process."""
+        try:
+            self._registration.run(stop)
+        except ConfigError as error:
+            self._failure = error
+        except Exception as error:
+            log.exception("the registration ended unasked")
+            self._failure = error
+        finally:
+            stop.set()
+
+
+def _give_up(server: SocketServer) -> None:
+    server.stop_accepting(_GRACE_SECONDS).wait(2 * _GRACE_SECONDS)
+    server.close()
+
+
+def _check_directory(path: str) -> None:
+    """Raise ConfigError when nothing can be registered here; found out before the driver is waited for."""
+    cure = "mount kubelet's plugins_registry there, or change --plugin-registration-path"
+    if not os.path.isdir(path):
+        raise ConfigError(f"there is no directory {path!r}; {cure}", exit_code=1)
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigError(f"directory {path!r} is not writable; {cure}", exit_code=1)

@@ -1,0 +1,121 @@
+"""Where the registration stands: one value, replaced whole, that status and health pages read."""
+
+import dataclasses
+import threading
+
+from sscsi.core.room_status import RoomStatus
+
+WAITING_FOR_DRIVER = "waiting for the driver"
+WAITING_FOR_KUBELET = "waiting for kubelet"
+REGISTERED = "registered"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """All there is to tell. `state` is one of the three above.
+
+    `problem`: why the registration is not there now, or not yet; empty when there is nothing to say.
+    `last_error`: the last thing that went wrong, kept after it was mended. `registered_since`: when kubelet last
+    confirmed, in seconds since the epoch. `registrations`: how often it has, in the life of this process.
+    """
+
+    endpoint: str
+    state: str = WAITING_FOR_DRIVER
+    driver_name: str = ""
+    socket_path: str = ""
+    registered_since: float = 0.0
+    registrations: int = 0
+    problem: str = ""
+    last_error: str = ""
+
+    def without_driver(self, problem: str) -> "Standing":
+        """The driver gives no usable answer."""
+        return dataclasses.replace(
+            self,
+            state=WAITING_FOR_DRIVER,
+            socket_path="",
+            registered_since=0.0,
+            problem=problem,
+            last_error=problem,
+        )
+
+    def with_driver(self, driver_name: str, socket_path: str) -> "Standing":
+        """The driver answered; kubelet is next. A problem that kubelet has told of stays until it confirms."""
+        problem = self.problem if self.state == WAITING_FOR_KUBELET else ""
+        return dataclasses.replace(
+            self,
+            state=WAITING_FOR_KUBELET,
+            driver_name=driver_name,
+            socket_path=socket_path,
+            registered_since=0.0,
+            problem=problem,
+        )
+
+    def unregistered(self, problem: str) -> "Standing":
+        """What keeps kubelet from knowing the driver."""
+        return dataclasses.replace(
+            self, state=WAITING_FOR_KUBELET, registered_since=0.0, problem=problem, last_error=problem
+        )
+
+    def registered(self, time: float) -> "Standing":
+        """Kubelet confirmed at `time`."""
+        return dataclasses.replace(
+            self,
+            state=REGISTERED,
+            registered_since=time,
+            registrations=self.registrations + 1,
+            problem="",
+        )
+
+    def room_status(self) -> RoomStatus:
+        return RoomStatus(
+            state=self.state,
+            facts={
+                "driver": self.driver_name,
+                "socket": self.socket_path,
+                "endpoint": self.endpoint,
+                "registered_since": f"{self.registered_since:.3f}" if self.registered_since else "",
+                "registrations": str(self.registrations),
+                "last_error": self.last_error,
+            },
+            problems=(self.problem,) if self.problem else (),
+        )
+
+
+class Board:
+    """Holds the present standing. Any thread may look; changes are made one after another."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._lock = threading.Lock()
+        self._now = Standing(endpoint=endpoint)
+
+    def look(self) -> Standing:
+        return self._now
+
+    def without_driver(self, problem: str) -> None:
+        with self._lock:
+            self._now = self._now.without_driver(problem)
+
+    def with_driver(self, driver_name: str, socket_path: str) -> None:
+        with self._lock:
+            self._now = self._now.with_driver(driver_name, socket_path)
+
+    def unregistered(self, problem: str) -> None:
+        with self._lock:
+            self._now = self._now.unregistered(problem)
+
+    def remind(self, problem: str) -> None:
+        """`problem` is why kubelet has not confirmed, unless it just did."""
+        with self._lock:
+            if self._now.state != REGISTERED:
+                self._now = self._now.unregistered(problem)
+
+    def solved(self, problem: str) -> None:
+        """`problem` is none any more; another one stays."""
+        with self._lock:
+            if self._now.problem == problem:
+                self._now = dataclasses.replace(self._now, problem="")
+
+    def registered(self, time: float) -> None:
+        with self._lock:
+            self._now = self._now.registered(time)

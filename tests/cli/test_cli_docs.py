@@ -4,9 +4,13 @@ import os
 
 import pytest
 
+from sidecars.livenessprobe import config as livenessprobe_config
+from sidecars.registrar import config as registrar_config
 from sidecars.statussync import config as statussync_config
+from sidecars.watchdog import config as watchdog_config
 from sscsi.cli.settings import SETTINGS, Setting
 from sscsi.node import config as node_config
+from sscsi.process import launch
 from sscsi.process.flags import Flag, usage
 from sscsi.provider_file import config as provider_file_config
 
@@ -58,6 +62,12 @@ def test_readme_has_the_table_of_variables_as_the_program_has_it() -> None:
         (tuple(NODE_FLAGS), False),
         (statussync_config._FLAGS, True),
         (provider_file_config._FLAGS, True),
+        (registrar_config._FLAGS, True),
+        (registrar_config._FLAGS, False),
+        (livenessprobe_config._FLAGS, True),
+        (livenessprobe_config._FLAGS, False),
+        (watchdog_config._FLAGS, True),
+        (launch._FLAGS, True),
     ],
 )
 def test_the_flags_are_documented_as_the_programs_have_them(

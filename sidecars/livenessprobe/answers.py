@@ -59,6 +59,11 @@ class Answers(Generic[T]):
                 self._wait(question)
             return {name: question.answer_now() for name, question in self._questions.items()}
 
+    def is_pending(self, name: str) -> bool:
+        """Whether the question is being asked just now."""
+        with self._condition:
+            return self._questions[name].is_pending
+
     def close(self) -> None:
         """Ask nobody any more. To be called before whatever the questions use is closed."""
         with self._condition:

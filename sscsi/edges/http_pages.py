@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 
 PageFunction = Callable[[Query], Page]
 
-_BACKLOG = 128
+_BACKLOG = 1024
+_ACCEPTED_AT_ONCE = 64
 _MAX_READING = 256
 _MAX_ANSWERING = 64
 _READ_SECONDS = 5.0
@@ -71,6 +72,7 @@ class HttpPages:
         self._reading: dict[socket.socket, _Reading] = {}
         self._condition = threading.Condition()
         self._answering = 0
+        self._is_short = False
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -118,7 +120,7 @@ class HttpPages:
     def _turn(self) -> None:
         for key, _ in self._selector.select(self._seconds_to_wait()):
             if key.fileobj is self._listener:
-                self._accept()
+                self._accept_some()
             elif reading := self._reading.get(key.fileobj):  # type: ignore[call-overload]
                 self._read(reading)
         while self._reading and (oldest := self._oldest()).deadline <= time.monotonic():
@@ -130,19 +132,30 @@ class HttpPages:
     def _oldest(self) -> "_Reading":
         return next(iter(self._reading.values()))
 
-    def _accept(self) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionError):
-            return
-        except OSError as error:
-            # No descriptors or no memory: whoever keeps us waiting longest goes first.
+    def _accept_some(self) -> None:
+        """Take whoever waits; a crowd that fills the backlog would keep others out for a second each."""
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionError):
+                self._is_short = False
+                return
+            except OSError as error:
+                self._make_room(error)
+                return
+            self._welcome(connection)
+
+    def _make_room(self, error: OSError) -> None:
+        """No descriptors or no memory: whoever keeps us waiting longest goes first."""
+        if not self._is_short:
+            self._is_short = True
             log.warning("cannot accept a connection", extra={ADDRESS: self.address, REASON: error.strerror})
-            if self._reading:
-                self._drop(self._oldest())
-            else:
-                self._closing.wait(0.1)
-            return
+        if self._reading:
+            self._drop(self._oldest())
+        else:
+            self._closing.wait(0.1)
+
+    def _welcome(self, connection: socket.socket) -> None:
         if len(self._reading) >= self._max_reading:
             self._drop(self._oldest())
         connection.setblocking(False)
@@ -288,6 +301,8 @@ def _resolve(host: str, port: str) -> tuple[socket.AddressFamily, tuple[str, int
     """The first address of a host, an IPv4 one before others."""
     # As bytes: text would load the codec of international names, a megabyte, and a program that runs as a user of its
     # own may not be able to read the standard library any more.
-    found = socket.getaddrinfo(host.encode("ascii", "replace"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = socket.getaddrinfo(
+        host.encode("ascii", "replace"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
     family, _, _, _, where = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
     return family, (str(where[0]), int(where[1]))

@@ -127,12 +127,12 @@ def full_backlog_at(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stranger_at(path: str, says: bytes) -> Iterator[None]:
-    """A listener that says `says` to everybody and hangs up."""
+def stranger_at(path: str, says: bytes, *, listens: bool = True) -> Iterator[None]:
+    """A listener that says `says` to everybody and hangs up; `listens`: not before it heard something."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(64)
-        thread = threading.Thread(target=_talk, args=(listener, says))
+        thread = threading.Thread(target=_talk, args=(listener, says, listens))
         thread.start()
         try:
             yield
@@ -141,9 +141,11 @@ def stranger_at(path: str, says: bytes) -> Iterator[None]:
             thread.join()
 
 
-def _talk(listener: socket.socket, says: bytes) -> None:
+def _talk(listener: socket.socket, says: bytes, listens: bool) -> None:
     with contextlib.suppress(OSError):
         while True:
             connection, _ = listener.accept()
             with connection, contextlib.suppress(OSError):
+                if listens:
+                    connection.recv(4096)
                 connection.sendall(says)

@@ -1,0 +1,164 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sidecars.livenessprobe.answers import Answers
+from tests.support.waiting import wait_until
+
+SECONDS = 10.0
+
+
+class Room:
+    """Answers with its count of questions, or None while `dead`; hangs while `go_on` is clear."""
+
+    def __init__(self) -> None:
+        self.questions = 0
+        self.dead = False
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def ask(self) -> int | None:
+        self.questions += 1
+        count = self.questions
+        self.go_on.wait(SECONDS)
+        return None if self.dead else count
+
+
+class Clock:
+    """The real one, and what a test adds to it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def rooms() -> Iterator[tuple[Room, Room]]:
+    made = Room(), Room()
+    yield made
+    for room in made:
+        room.go_on.set()
+
+
+def two(rooms: tuple[Room, Room], clock: Clock | None = None, patience: float = 0.2) -> Answers[int]:
+    first, second = rooms
+    return Answers(
+        {"first": first.ask, "second": second.ask}, patience_seconds=patience, clock=clock or Clock()
+    )
+
+
+def test_every_question_is_answered(rooms: tuple[Room, Room]) -> None:
+    assert two(rooms).latest() == {"first": 1, "second": 1}
+
+
+def test_a_fresh_answer_is_not_asked_for_again(rooms: tuple[Room, Room]) -> None:
+    clock = Clock()
+    answers = two(rooms, clock)
+    answers.latest()
+    assert answers.latest() == {"first": 1, "second": 1}
+    clock.ahead = 1.1
+    assert answers.latest() == {"first": 2, "second": 2}
+
+
+def test_two_that_come_together_ask_once(rooms: tuple[Room, Room]) -> None:
+    first, _ = rooms
+    answers = two(rooms, patience=SECONDS)
+    first.go_on.clear()
+    found: list[dict[str, int | None]] = []
+    callers = [threading.Thread(target=lambda: found.append(answers.latest())) for _ in range(5)]
+    for caller in callers:
+        caller.start()
+    wait_until(lambda: first.questions, "the room is asked")
+    first.go_on.set()
+    for caller in callers:
+        caller.join()
+    assert found == [{"first": 1, "second": 1}] * 5
+
+
+def test_a_room_that_hangs_delays_a_page_once_and_no_other_answer(rooms: tuple[Room, Room]) -> None:
+    first, _ = rooms
+    clock = Clock()
+    answers = two(rooms, clock)
+    first.go_on.clear()
+    begun = time.monotonic()
+    assert answers.latest() == {"first": None, "second": 1}
+    assert 0.15 < time.monotonic() - begun < SECONDS / 2
+    for moment in range(1, 4):
+        clock.ahead = 2.0 * moment
+        begun = time.monotonic()
+        assert answers.latest() == {"first": None, "second": 1 + moment}
+        assert time.monotonic() - begun < 0.15
+    assert first.questions == 1
+
+
+def test_rooms_that_hang_together_delay_a_page_no_longer_than_one(rooms: tuple[Room, Room]) -> None:
+    for room in rooms:
+        room.go_on.clear()
+    begun = time.monotonic()
+    assert two(rooms, patience=0.5).latest() == {"first": None, "second": None}
+    assert time.monotonic() - begun < 0.95
+
+
+def test_a_room_that_hung_is_waited_for_hardly_at_all_until_it_answers(rooms: tuple[Room, Room]) -> None:
+    first, _ = rooms
+    clock = Clock()
+    answers = two(rooms, clock, patience=0.8)
+    first.go_on.clear()
+    assert answers.latest()["first"] is None
+    # Its question ends without an answer, and the next one hangs again.
+    first.dead = True
+    first.go_on.set()
+    wait_until(lambda: not answers.is_pending("first"), "the question has ended")
+    first.go_on.clear()
+    clock.ahead = 5.0
+    begun = time.monotonic()
+    assert answers.latest()["first"] is None
+    assert time.monotonic() - begun < 0.6
+    # It is well again, and told so.
+    first.dead = False
+    first.go_on.set()
+    wait_until(lambda: not answers.is_pending("first"), "the question has ended")
+    assert answers.latest()["first"] == 2
+
+
+def test_a_room_that_died_is_not_what_it_said_last(rooms: tuple[Room, Room]) -> None:
+    first, _ = rooms
+    clock = Clock()
+    answers = two(rooms, clock)
+    assert answers.latest()["first"] == 1
+    first.dead = True
+    clock.ahead = 2.0
+    assert answers.latest() == {"first": None, "second": 2}
+
+
+def test_a_room_that_hangs_is_not_what_it_said_last(rooms: tuple[Room, Room]) -> None:
+    first, _ = rooms
+    clock = Clock()
+    answers = two(rooms, clock)
+    assert answers.latest()["first"] == 1
+    first.go_on.clear()
+    clock.ahead = 2.0
+    assert answers.latest() == {"first": None, "second": 2}
+
+
+def test_a_question_that_raises_is_no_answer_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> int:
+        raise LookupError("canary")
+
+    assert Answers({"broken": broken}).latest() == {"broken": None}
+    assert [record.getMessage() for record in caplog.records] == ["a question for a page failed"]
+
+
+def test_once_closed_nobody_is_asked(rooms: tuple[Room, Room]) -> None:
+    answers = two(rooms)
+    answers.close()
+    assert answers.latest() == {"first": None, "second": None}
+    assert rooms[0].questions == 0
+
+
+def test_no_questions_are_no_answers() -> None:
+    assert Answers[int]({}).latest() == {}

@@ -172,8 +172,8 @@ class NodeRoom:
         self._providers.close()
         self._status_sync.close()
         self._pool.shutdown()
-        for server in self._early_servers:
-            server.stop_accepting(0).wait()
+        for early in self._early_servers:
+            early.stop_accepting(0).wait()
         self._quick_pool.shutdown()
         for server in (*self._servers, *self._early_servers):
             server.close()

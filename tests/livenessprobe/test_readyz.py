@@ -42,13 +42,16 @@ def wait_for_line(program: Running, line: str) -> None:
 
 
 def test_an_appliance_that_is_well_is_ready(ours: Ours, place: Place) -> None:
-    with fake_rooms(place), serving(FakeDriver(), place.probe_socket):
-        with appliance(ours, place, **WITH_REGISTRAR) as program:
-            plain = get(program.address(), "/readyz")
-            assert (plain.status, plain.body) == (200, "ok")
-            verbose = get(program.address(), "/readyz?verbose")
-            assert (verbose.status, verbose.body) == (200, ALL_WELL)
-            assert verbose.headers["Content-Type"] == "text/plain; charset=utf-8"
+    with (
+        fake_rooms(place),
+        serving(FakeDriver(), place.probe_socket),
+        appliance(ours, place, **WITH_REGISTRAR) as program,
+    ):
+        plain = get(program.address(), "/readyz")
+        assert (plain.status, plain.body) == (200, "ok")
+        verbose = get(program.address(), "/readyz?verbose")
+        assert (verbose.status, verbose.body) == (200, ALL_WELL)
+        assert verbose.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 def test_this_process_is_alive_whatever_the_others_do(ours: Ours, place: Place) -> None:
@@ -76,18 +79,26 @@ def test_it_is_not_ready_until_kubelet_has_confirmed(ours: Ours, place: Place, s
 
 
 def test_it_is_not_ready_when_the_registrar_is_dead(ours: Ours, place: Place) -> None:
-    with fake_room(place, "node"), fake_room(place, "statussync"), serving(FakeDriver(), place.probe_socket):
-        with appliance(ours, place, **WITH_REGISTRAR) as program:
-            assert get(program.address(), "/readyz").status == 500
+    with (
+        fake_room(place, "node"),
+        fake_room(place, "statussync"),
+        serving(FakeDriver(), place.probe_socket),
+        appliance(ours, place, **WITH_REGISTRAR) as program,
+    ):
+        assert get(program.address(), "/readyz").status == 500
 
 
 def test_without_a_registrar_there_is_no_registration_to_wait_for(ours: Ours, place: Place) -> None:
-    with fake_room(place, "node"), fake_room(place, "statussync"), serving(FakeDriver(), place.probe_socket):
-        with appliance(ours, place) as program:
-            answer = get(program.address(), "/readyz?verbose")
-            assert answer.status == 200
-            assert "registration" not in answer.body
-            assert "registrar" not in get(program.address(), "/metrics").body
+    with (
+        fake_room(place, "node"),
+        fake_room(place, "statussync"),
+        serving(FakeDriver(), place.probe_socket),
+        appliance(ours, place) as program,
+    ):
+        answer = get(program.address(), "/readyz?verbose")
+        assert answer.status == 200
+        assert "registration" not in answer.body
+        assert "registrar" not in get(program.address(), "/metrics").body
 
 
 @pytest.mark.parametrize("ready", [True, False])
@@ -140,15 +151,18 @@ def test_the_reason_stays_in_the_log(ours: Ours, place: Place) -> None:
 
 
 def test_a_check_can_be_left_out(ours: Ours, place: Place) -> None:
-    with fake_room(place, "node"), serving(FakeDriver(), place.probe_socket):
-        with appliance(ours, place, **WITH_REGISTRAR) as program:
-            target = "/readyz?exclude=kubelet-registration"
-            assert get(program.address(), target).body == "ok"
-            answer = get(program.address(), target + "&exclude=nothing&verbose")
-            assert answer.status == 200
-            assert "[+]kubelet-registration excluded: ok\n" in answer.body
-            assert 'no matches for "nothing"\n' in answer.body
-            assert get(program.address(), "/readyz").status == 500
+    with (
+        fake_room(place, "node"),
+        serving(FakeDriver(), place.probe_socket),
+        appliance(ours, place, **WITH_REGISTRAR) as program,
+    ):
+        target = "/readyz?exclude=kubelet-registration"
+        assert get(program.address(), target).body == "ok"
+        answer = get(program.address(), target + "&exclude=nothing&verbose")
+        assert answer.status == 200
+        assert "[+]kubelet-registration excluded: ok\n" in answer.body
+        assert 'no matches for "nothing"\n' in answer.body
+        assert get(program.address(), "/readyz").status == 500
 
 
 def test_a_change_is_logged_once(ours: Ours, place: Place) -> None:
@@ -159,37 +173,43 @@ def test_a_change_is_logged_once(ours: Ours, place: Place) -> None:
 
 
 def test_rooms_that_hang_delay_a_page_by_a_fraction_of_a_second_once(ours: Ours, place: Place) -> None:
-    with fake_rooms(place) as rooms, serving(FakeDriver(), place.probe_socket):
-        with appliance(ours, place) as program:
-            wait_for_line(program, "[+]statussync-connected ok")
-            for name in ("node", "statussync"):
-                rooms[name].go_on.clear()
-            wait_for_line(program, "[-]statussync-connected failed: reason withheld (for information)")
-            asked = rooms["statussync"].questions
-            slowest = 0.0
-            for page in ("/readyz?verbose", "/metrics") * 10:
-                begun = time.monotonic()
-                assert get(program.address(), page).status == 200
-                slowest = max(slowest, time.monotonic() - begun)
-            assert slowest < 0.3
-            # One question is under way, and no other is asked meanwhile.
-            assert rooms["statussync"].questions == asked
-            for name in ("node", "statussync"):
-                rooms[name].go_on.set()
-            wait_for_line(program, "[+]statussync-connected ok")
+    with (
+        fake_rooms(place) as rooms,
+        serving(FakeDriver(), place.probe_socket),
+        appliance(ours, place) as program,
+    ):
+        wait_for_line(program, "[+]statussync-connected ok")
+        for name in ("node", "statussync"):
+            rooms[name].go_on.clear()
+        wait_for_line(program, "[-]statussync-connected failed: reason withheld (for information)")
+        asked = rooms["statussync"].questions
+        slowest = 0.0
+        for page in ("/readyz?verbose", "/metrics") * 10:
+            begun = time.monotonic()
+            assert get(program.address(), page).status == 200
+            slowest = max(slowest, time.monotonic() - begun)
+        assert slowest < 0.3
+        # One question is under way, and no other is asked meanwhile.
+        assert rooms["statussync"].questions == asked
+        for name in ("node", "statussync"):
+            rooms[name].go_on.set()
+        wait_for_line(program, "[+]statussync-connected ok")
 
 
 def test_a_driver_that_hangs_does_not_hold_readiness_up(ours: Ours, place: Place) -> None:
     driver = FakeDriver()
-    with fake_rooms(place), serving(driver, place.probe_socket):
-        with appliance(ours, place, "--probe-timeout=60s") as program:
-            wait_until(lambda: get(program.address(), "/readyz").status == 200, "it is ready")
-            driver.probe = driver.hang
-            wait_until(lambda: get(program.address(), "/readyz").status == 500, "it is not ready")
-            begun = time.monotonic()
-            for _ in range(10):
-                assert get(program.address(), "/readyz").status == 500
-            assert time.monotonic() - begun < 2.0
+    with (
+        fake_rooms(place),
+        serving(driver, place.probe_socket),
+        appliance(ours, place, "--probe-timeout=60s") as program,
+    ):
+        wait_until(lambda: get(program.address(), "/readyz").status == 200, "it is ready")
+        driver.probe = driver.hang
+        wait_until(lambda: get(program.address(), "/readyz").status == 500, "it is not ready")
+        begun = time.monotonic()
+        for _ in range(10):
+            assert get(program.address(), "/readyz").status == 500
+        assert time.monotonic() - begun < 2.0
 
 
 def test_scrapes_that_come_together_ask_once(ours: Ours, place: Place) -> None:
@@ -210,22 +230,25 @@ def test_scrapes_that_come_together_ask_once(ours: Ours, place: Place) -> None:
 
 
 def test_the_metrics_tell_which_rooms_answer(ours: Ours, place: Place) -> None:
-    with fake_room(place, "node"), fake_room(place, "registrar") as registrar:
-        with appliance(ours, place, **WITH_REGISTRAR) as program:
-            samples = metrics(program.address())
-            assert named(samples, "sscsi_room_up", room="node") == 1
-            assert named(samples, "sscsi_room_up", room="statussync") == 0
-            assert named(samples, "sscsi_kubelet_registered") == 1
-            registrar.status = RoomStatus(state="waiting for kubelet")
-            wait_until(
-                lambda: named(metrics(program.address()), "sscsi_kubelet_registered") == 0,
-                "the registration is gone",
-            )
-            hang(registrar)
-            wait_until(
-                lambda: named(metrics(program.address()), "sscsi_room_up", room="registrar") == 0,
-                "the registrar hangs",
-            )
+    with (
+        fake_room(place, "node"),
+        fake_room(place, "registrar") as registrar,
+        appliance(ours, place, **WITH_REGISTRAR) as program,
+    ):
+        samples = metrics(program.address())
+        assert named(samples, "sscsi_room_up", room="node") == 1
+        assert named(samples, "sscsi_room_up", room="statussync") == 0
+        assert named(samples, "sscsi_kubelet_registered") == 1
+        registrar.status = RoomStatus(state="waiting for kubelet")
+        wait_until(
+            lambda: named(metrics(program.address()), "sscsi_kubelet_registered") == 0,
+            "the registration is gone",
+        )
+        hang(registrar)
+        wait_until(
+            lambda: named(metrics(program.address()), "sscsi_room_up", room="registrar") == 0,
+            "the registrar hangs",
+        )
 
 
 def test_a_room_that_comes_back_is_up_again(ours: Ours, place: Place) -> None:

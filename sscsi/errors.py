@@ -151,14 +151,3 @@ class SocketBusyError(SscsiError):
 
 class ObjectError(SscsiError):
     """The file provider can't deliver an object of the class; the message names it."""
-
-
-class DriverUnavailableError(SscsiError):
-    """The CSI driver does not tell its name now, or tells one that can't be registered; ask again later.
-
-    `is_absent`: nobody listens at its socket, which costs next to nothing to find out and may change any moment.
-    """
-
-    def __init__(self, message: str, *, is_absent: bool = False) -> None:
-        super().__init__(message)
-        self.is_absent = is_absent

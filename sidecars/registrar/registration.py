@@ -15,13 +15,15 @@ from sidecars.registrar.standing import Board
 from sscsi.core import log_keys
 from sscsi.core.backoff import delays
 from sscsi.edges.directory_watch import DirectoryWatch
-from sscsi.errors import ConfigError, DriverUnavailableError
+from sscsi.errors import ConfigError, DriverCallError, DriverUnreachableError, StoppingError
 
 log = logging.getLogger(__name__)
 
 # Kubelet watches with inotify too, so nothing is missed for long; this is for what the kernel does not tell, such as
 # a mount over the directory.
 _LOOK_SECONDS = 60.0
+# It costs next to nothing to find that nobody listens, and that may change any moment.
+_ABSENT = frozenset({"missing", "refused"})
 
 
 class Ending(enum.Enum):
@@ -75,14 +77,15 @@ class Registration:
         while not stop.is_set():
             try:
                 name = self._driver.ask_name()
-            except DriverUnavailableError as error:
-                if stop.is_set():
-                    break
+            except StoppingError:
+                break
+            except (DriverUnreachableError, DriverCallError) as error:
                 if str(error) != said:
                     said = str(error)
                     log.warning("waiting for the driver", extra={**where, log_keys.REASON: said})
                     self._board.without_driver(said)
-                stop.wait(next(absent if error.is_absent else troubled))
+                is_absent = isinstance(error, DriverUnreachableError) and error.reason in _ABSENT
+                stop.wait(next(absent if is_absent else troubled))
             else:
                 log.info("the driver answers", extra={**where, log_keys.DRIVER: name})
                 return name

@@ -48,7 +48,6 @@ CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
     errors.SecretDataError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SocketBusyError: grpc.StatusCode.UNAVAILABLE,
     errors.ObjectError: grpc.StatusCode.UNKNOWN,
-    errors.DriverUnavailableError: grpc.StatusCode.UNAVAILABLE,
 }
 # Where `sscsi.v1.Classes` differs: the node room must tell a missing class from a broken one, and gives kubelet
 # upstream's code itself.

@@ -119,7 +119,9 @@ def test_the_page_of_ours_is_there_before_the_driver_and_says_what_is_waited_for
         wait_until(lambda: place.driver_socket in page(address)[1], "the page names the driver's socket")
         status, text = page(address)
         assert status == 404
-        assert text.startswith(f"{MISSING}: waiting for the driver: nobody listens at {place.driver_socket}")
+        assert text.startswith(
+            f"{MISSING}: waiting for the driver: cannot connect to the CSI driver at {place.driver_socket}"
+        )
 
 
 def test_after_a_refusal_it_is_red_with_kubelets_words_until_it_confirms(

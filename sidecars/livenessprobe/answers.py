@@ -55,9 +55,8 @@ class Answers(Generic[T]):
         """The answer to each question by its name; None where there is none now."""
         self.ask()
         with self._condition:
-            for question in self._questions.values():
-                self._wait(question)
-            return {name: question.answer_now() for name, question in self._questions.items()}
+            # Each is taken when it is there: while the next one is waited for, another page may ask it anew.
+            return {name: self._wait(question) for name, question in self._questions.items()}
 
     def is_pending(self, name: str) -> bool:
         """Whether the question is being asked just now."""
@@ -101,11 +100,13 @@ class Answers(Generic[T]):
         if answer is not None:
             question.is_late = False
 
-    def _wait(self, question: "_Question[T]") -> None:
+    def _wait(self, question: "_Question[T]") -> T | None:
         while question.is_pending and (seconds := question.wait_until - self._clock()) > 0:
             self._condition.wait(seconds)
         if question.is_pending:
             question.is_late = True
+            return None
+        return question.answer
 
 
 class _Question(Generic[T]):
@@ -119,6 +120,3 @@ class _Question(Generic[T]):
         self.wait_until = 0.0
         self.is_pending = False
         self.is_late = False
-
-    def answer_now(self) -> T | None:
-        return None if self.is_pending else self.answer

@@ -125,6 +125,26 @@ def test_a_room_that_hung_is_waited_for_hardly_at_all_until_it_answers(rooms: tu
     assert answers.latest()["first"] == 2
 
 
+def test_an_answer_counts_though_another_page_asks_anew_while_the_next_one_is_waited_for(
+    rooms: tuple[Room, Room],
+) -> None:
+    first, second = rooms
+    clock = Clock()
+    answers = two(rooms, clock, patience=SECONDS)
+    second.go_on.clear()
+    found: list[dict[str, int | None]] = []
+    page = threading.Thread(target=lambda: found.append(answers.latest()))
+    page.start()
+    wait_until(lambda: second.questions and not answers.is_pending("first"), "the second is waited for")
+    first.go_on.clear()
+    clock.ahead = 2.0
+    answers.ask()
+    wait_until(lambda: first.questions == 2, "the first is asked anew")
+    second.go_on.set()
+    page.join()
+    assert found == [{"first": 1, "second": 1}]
+
+
 def test_a_room_that_died_is_not_what_it_said_last(rooms: tuple[Room, Room]) -> None:
     first, _ = rooms
     clock = Clock()

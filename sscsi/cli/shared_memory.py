@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 
+from sscsi.cli.immortal_objects import make_immortal
 from sscsi.cli.programs import MODULES
 
 log = logging.getLogger(__name__)
@@ -47,12 +48,14 @@ def import_shared() -> None:
     """Import what the programs have in common, so that processes forked from this one share it.
 
     No thread is started and nothing of the environment is read by it. What exists now is put out of sight of the
-    garbage collector, which would write to each object, and so unshare it, in every child.
+    garbage collector, and of reference counting where that can be had: both write to the objects, and so unshare them,
+    in every child.
     """
     with without_openssl():
         for module in ("hashlib", "supervisor.supervisord", *MODULES.values(), *_GRPC_LATE):
             importlib.import_module(module)
     gc.collect()
+    make_immortal()
     gc.freeze()
     _forget_loading()
 

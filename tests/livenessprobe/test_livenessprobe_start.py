@@ -149,10 +149,15 @@ def test_sigterm_does_not_wait_for_a_driver_that_hangs(ours: Ours, place: Place,
             "--probe-timeout=60s",
         ) as program,
     ):
-        with _asking(program.address(), "/healthz"), _asking(program.address(), "/readyz"):
+        with (
+            _asking(program.address(), "/healthz") as connection,
+            _asking(program.address(), "/readyz"),
+        ):
             wait_until(lambda: driver.probes >= 2, "the driver is asked twice")
             begun = time.monotonic()
             assert program.process.terminate() == 0
+            # The call under way was ended, and whoever waited for it is told.
+            assert connection.recv(1024).startswith(b"HTTP/1.1 500 ")
         # Far less than the probe's minute; the machine may be busy.
         assert time.monotonic() - begun < 3.0
         assert "exception" not in program.log
@@ -172,6 +177,19 @@ def test_what_is_waited_for_is_logged_once(ours: Ours, place: Place) -> None:
     assert sum("waiting for the driver" in line for line in lines) == 1
     assert sum("the driver is not healthy" in line for line in lines) == 1
     assert sum("the driver is healthy again" in line for line in lines) == 1
+
+
+def test_a_driver_that_keeps_its_name_to_itself_is_one_log_line_until_that_changes(
+    ours: Ours, place: Place
+) -> None:
+    driver = FakeDriver()
+    driver.name_error = (grpc.StatusCode.INTERNAL, "no name today")
+    flags = (f"--csi-address={place.driver}", "--http-endpoint=127.0.0.1:0")
+    with serving(driver, place.driver), running(ours, place, *flags) as program:
+        wait_until(lambda: driver.name_questions >= 4, "the driver is asked again and again")
+        assert program.log.count("waiting for the driver") == 1
+        driver.name_error = (grpc.StatusCode.INTERNAL, "still none")
+        wait_until(lambda: program.log.count("waiting for the driver") == 2, "the change is logged")
 
 
 def test_a_health_check_is_no_log_line_however_often(ours: Ours, place: Place) -> None:
@@ -197,9 +215,9 @@ def test_a_name_is_asked_for_once(ours: Ours, place: Place) -> None:
 
 
 @contextlib.contextmanager
-def _asking(address: str, target: str) -> Iterator[None]:
-    """A request that nobody waits for."""
+def _asking(address: str, target: str) -> Iterator[socket.socket]:
+    """A request under way, on its connection."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), 20.0) as connection:
         connection.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())
-        yield
+        yield connection

@@ -70,6 +70,8 @@ def test_a_driver_that_comes_late_is_registered_within_a_moment(ours: Ours, plac
     with registrar(ours, place) as made:
         made.wait_state(WAITING_FOR_DRIVER)
         made.wait_log("cannot connect to the CSI driver")
+        several_tries = time.monotonic() + 0.7
+        wait_until(lambda: time.monotonic() > several_tries, "it tried several times")
         with tiny_driver(place.driver_socket):
             begun = time.monotonic()
             made.wait_published()
@@ -291,6 +293,20 @@ def test_a_directory_that_goes_and_is_made_again_gets_a_new_socket(
         assert made.status().state == REGISTERED
         os.unlink(place.socket_path)
         made.wait_published()
+
+
+def test_a_directory_that_goes_while_another_server_is_waited_for_is_waited_for_next(
+    ours: Ours, place: Place, driver: TinyDriver
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(place.socket_path)
+        other.listen(64)
+        with registrar(ours, place) as made:
+            made.wait_log("waiting for the socket")
+            os.rename(place.registry, f"{place.base}/moved")
+            made.wait_log("waiting for the registration directory")
+            os.mkdir(place.registry)
+            made.wait_published()
 
 
 @pytest.mark.root

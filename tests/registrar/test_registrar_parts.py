@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecars.registrar.driver import is_driver_name
 from sidecars.registrar.patience import GIVE_UP_SECONDS, REMIND_SECONDS, judge
 from sidecars.registrar.pauses import Pauses
-from sidecars.registrar.standing import Standing
+from sidecars.registrar.standing import Board, Standing
 from sscsi.core.kubernetes_names import is_subdomain
 
 START = 1000.0
@@ -114,6 +114,25 @@ def test_what_is_told_follows_the_registration() -> None:
         0.0,
     )
     assert again.registered(13.0).registrations == 2
+
+
+def test_a_reminder_comes_too_late_for_a_driver_that_was_just_registered() -> None:
+    board = Board("/csi.sock")
+    board.with_driver("driver", "/reg.sock")
+    board.remind("kubelet has not asked")
+    assert board.look().problem == "kubelet has not asked"
+    board.registered(1.0)
+    board.remind("kubelet has not asked")
+    assert (board.look().state, board.look().problem) == ("registered", "")
+
+
+def test_a_problem_that_was_solved_is_forgotten_and_another_one_is_not() -> None:
+    board = Board("/csi.sock")
+    board.unregistered("the path is taken")
+    board.solved("something else")
+    assert board.look().problem == "the path is taken"
+    board.solved("the path is taken")
+    assert (board.look().problem, board.look().last_error) == ("", "the path is taken")
 
 
 def test_a_problem_is_never_told_of_a_registered_driver() -> None:

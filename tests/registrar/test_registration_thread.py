@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator
 
 from sidecars.registrar.driver import Driver
+from sidecars.registrar.healthz import HealthPage
 from sidecars.registrar.patience import judge
 from sidecars.registrar.publication import Publication
 from sidecars.registrar.registration import Registration
-from sidecars.registrar.registration_service import SELF_CHECK
 from sidecars.registrar.standing import REGISTERED, WAITING_FOR_KUBELET, Board
 from sscsi.edges.directory_watch import DirectoryWatch
-from sscsi.pb import pluginregistration_pb2 as pb
 from tests.registrar.registrar_place import (
     ENDPOINT,
     RPC_SECONDS,
@@ -22,7 +21,6 @@ from tests.registrar.registrar_place import (
     accepts,
     get_info,
     identity,
-    kubelets_stub,
     notify,
 )
 from tests.registrar.tiny_driver import NAME, TinyDriver
@@ -119,11 +117,22 @@ def test_a_kubelet_that_asked_and_says_no_more_is_given_a_new_socket(
         assert identity(place.socket_path) != before
 
 
+def test_a_confirmation_makes_the_pauses_short_again(place: Place, driver: TinyDriver) -> None:
+    with registration(place):
+        for _ in range(2):
+            notify(place.socket_path)
+            notify(place.socket_path, error="no")
+            wait_until(lambda: not accepts(place.socket_path), "the socket is withdrawn")
+            begun = time.monotonic()
+            wait_until(lambda: accepts(place.socket_path), "the socket is there again")
+            assert 0.9 < time.monotonic() - begun < 1.9
+
+
 def test_a_question_of_our_own_health_page_is_not_kubelets(place: Place, driver: TinyDriver) -> None:
-    with registration(place, remind_seconds=0.1, give_up_seconds=0.3):
+    with registration(place, remind_seconds=0.1, give_up_seconds=0.3) as made:
         before = identity(place.socket_path)
-        with kubelets_stub(place.socket_path) as stub:
-            stub.GetInfo(pb.InfoRequest(), timeout=RPC_SECONDS, metadata=(SELF_CHECK,))
+        page = HealthPage(made.board, timeout_seconds=RPC_SECONDS).page({})
+        assert page.body.startswith("kubelet has not confirmed")
         wait_seconds(0.6)
         assert identity(place.socket_path) == before
 

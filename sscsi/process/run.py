@@ -1,6 +1,5 @@
 """The life of a process: parse, log, serve until asked to stop, leave with an honest code."""
 
-import _thread
 import ctypes
 import logging
 import os
@@ -8,7 +7,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
 from typing import Protocol, TypeVar
 
 from sscsi.core import log_keys
@@ -20,6 +18,8 @@ log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+
+_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 SUPERVISOR_PID = "SSCSI_SUPERVISOR_PID"
 LOG_FLAGS = (
@@ -72,24 +72,26 @@ def room(
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM or SIGINT sets. The second such signal ends the process with code 1."""
-    stop = threading.Event()
-    received: list[int] = []
+    """An event that SIGTERM or SIGINT sets. The second such signal ends the process with code 1.
 
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if received:
-            os._exit(1)
-        received.append(number)
-        # A handler runs between any two bytecodes of the main thread, which may hold the event's lock or the log's
-        # just now: whoever needs a lock must be another thread, made without one (threading.Thread takes one).
-        _thread.start_new_thread(announce, (number,))
+    Call it before any other thread is made. A thread waits for the signals, which are blocked everywhere: a handler in
+    the main thread is run too late, or never, when the signal comes just before that thread begins to wait for a lock.
+    """
+    stop = threading.Event()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+
+    def watch() -> None:
+        number = signal.sigwait(_STOP_SIGNALS)
+        # Whoever holds the event's lock, or the log's, must not keep the second signal from being seen.
+        threading.Thread(target=announce, args=(number,), name="stop", daemon=True).start()
+        signal.sigwait(_STOP_SIGNALS)
+        os._exit(1)
 
     def announce(number: int) -> None:
         stop.set()
         log.info("asked to stop", extra={log_keys.SIGNAL: signal.Signals(number).name})
 
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    threading.Thread(target=watch, name="signals", daemon=True).start()
     return stop
 
 

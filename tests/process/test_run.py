@@ -53,8 +53,9 @@ def test_a_signal_stops_a_room_with_code_0(number: signal.Signals) -> None:
     assert f'"asked to stop" signal_name="{number.name}"' in log
 
 
-def test_a_second_signal_leaves_at_once_with_code_1() -> None:
-    with running("--then=hang") as process:
+@pytest.mark.parametrize("then", ["hang", "hang in C"])
+def test_a_second_signal_leaves_at_once_with_code_1(then: str) -> None:
+    with running(f"--then={then}") as process:
         assert process.stderr
         process.terminate()
         while "asked to stop" not in process.stderr.readline():

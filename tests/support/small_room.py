@@ -63,6 +63,12 @@ def serve(config: SmallConfig, stop: threading.Event) -> int:
     if config.then == "hang":
         tell("ready")
         threading.Event().wait()
+    if config.then == "hang in C":
+        # Unlike most calls this one is not interrupted by a signal.
+        libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+        libc.pthread_mutex_lock(mutex)
+        tell("ready")
+        libc.pthread_mutex_lock(mutex)
     tell(f"ready {os.getpid()} dumpable={ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)}")
     stop.wait()
     tell("stopping")

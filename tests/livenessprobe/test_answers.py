@@ -82,16 +82,16 @@ def test_two_that_come_together_ask_once(rooms: tuple[Room, Room]) -> None:
 def test_a_room_that_hangs_delays_a_page_once_and_no_other_answer(rooms: tuple[Room, Room]) -> None:
     first, _ = rooms
     clock = Clock()
-    answers = two(rooms, clock)
+    answers = two(rooms, clock, patience=1.0)
     first.go_on.clear()
     begun = time.monotonic()
     assert answers.latest() == {"first": None, "second": 1}
-    assert 0.15 < time.monotonic() - begun < SECONDS / 2
+    assert 0.95 < time.monotonic() - begun < SECONDS / 2
     for moment in range(1, 4):
         clock.ahead = 2.0 * moment
         begun = time.monotonic()
         assert answers.latest() == {"first": None, "second": 1 + moment}
-        assert time.monotonic() - begun < 0.15
+        assert time.monotonic() - begun < 0.6
     assert first.questions == 1
 
 

@@ -18,7 +18,7 @@ from tests.livenessprobe.fake_driver import Context, FakeDriver, fails, says, se
 from tests.livenessprobe.program import Ours, Place, Subject, free_address, get, running
 from tests.support.waiting import wait_until
 
-PROBE_SECONDS = 1.0
+PROBE_SECONDS = 2.0
 FLAG = f"--probe-timeout={PROBE_SECONDS:g}s"
 OUT_OF_TIME = "context deadline exceeded"
 Driver = Callable[[str], contextlib.AbstractContextManager[None]]

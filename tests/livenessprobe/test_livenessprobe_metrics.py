@@ -25,7 +25,7 @@ FAILURES = "sscsi_livenessprobe_connect_failures_total"
 
 
 def flags(place: Place, address: str) -> tuple[str, ...]:
-    return f"--csi-address={place.driver}", f"--http-endpoint={address}", "--probe-timeout=1s"
+    return f"--csi-address={place.driver}", f"--http-endpoint={address}", "--probe-timeout=2s"
 
 
 def counted(samples: Samples, method: str, code: str = "OK", driver: str = NAME) -> float:

@@ -17,7 +17,7 @@ def test_a_real_node_room_is_healthy_until_it_is_killed_and_again_when_it_is_bac
 ) -> None:
     address = free_address()
     with node_place() as node:
-        flags = (f"--csi-address={node.endpoint}", f"--http-endpoint={address}", "--probe-timeout=1s")
+        flags = (f"--csi-address={node.endpoint}", f"--http-endpoint={address}")
         with running(subject, place, *flags) as program:
             with node_process(node) as room:
                 program.listens(address)

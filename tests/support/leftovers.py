@@ -1,7 +1,9 @@
 """What a test run leaves behind: processes and mounts."""
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
 
 import psutil
 
@@ -15,6 +17,16 @@ _MNT_DETACH = 2
 def adopt_orphans() -> None:
     """Make this process the parent of its orphaned descendants, so that none gets out of sight (prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@contextlib.contextmanager
+def orphans_left_alone() -> Iterator[None]:
+    """Whoever becomes an orphan in here is none of ours: for a command that starts a daemon for the machine."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    try:
+        yield
+    finally:
+        adopt_orphans()
 
 
 def mount_points() -> set[tuple[int, str]]:

@@ -1,0 +1,13 @@
+"""How long things took, printed with the test that measured them."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(slots=True)
+class Figures:
+    """Lines for the reader; what is promised is asserted by the tests."""
+
+    lines: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, what: str, seconds: float) -> None:
+        self.lines.append(f"{what}: {seconds:.2f} s")

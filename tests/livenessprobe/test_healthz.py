@@ -38,11 +38,11 @@ def hanging(path: str) -> contextlib.AbstractContextManager[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A state of the driver, and both programs' answers: status, body (a part of it), and whether at once."""
+    """A state of the driver, and both programs' answers: status, body, and whether at once; None if nobody looked."""
 
     state: str
     driver: Driver
-    upstream: tuple[int, str, bool]
+    upstream: tuple[int, str, bool] | None
     ours: tuple[int, str, bool]
 
 
@@ -90,7 +90,7 @@ ROWS = [
     Row(
         "no gRPC server",
         lambda path: fake_driver.stranger_at(path, b"SSH-2.0-x\r\n"),
-        (500, OUT_OF_TIME, False),
+        None,
         (500, "cannot connect to the CSI driver at {path}: what answers there is no gRPC server", True),
     ),
 ]
@@ -98,7 +98,10 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.state)
 def test_the_answer_is_upstreams_or_a_quicker_one(subject: Subject, place: Place, row: Row) -> None:
-    status, body, at_once = row.ours if subject.is_ours else row.upstream
+    expected = row.ours if subject.is_ours else row.upstream
+    if expected is None:
+        pytest.skip("the reference does not say what upstream does")
+    status, body, at_once = expected
     address = free_address()
     flags = (f"--csi-address={place.driver}", f"--http-endpoint={address}", FLAG)
     with running(subject, place, *flags) as program:

@@ -63,6 +63,7 @@ def test_the_end_of_the_directory_ends_the_wait_and_a_new_one_can_be_watched(
 ) -> None:
     os.rmdir(f"{directory}/d")
     assert seconds_of(lambda: watch.wait(LONG_SECONDS)) < LONG_SECONDS / 2
+    assert 0.5 < seconds_of(lambda: watch.wait(LONG_SECONDS)) < LONG_SECONDS / 2, "a look once a second"
     with pytest.raises(FileNotFoundError):
         watch.arm()
     os.mkdir(f"{directory}/d")

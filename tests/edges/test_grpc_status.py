@@ -108,7 +108,9 @@ def test_each_error_arrives_with_its_code_and_its_own_text(
     if kind is errors.ProviderCallError:
         assert status_of(errors.ProviderCallError("x", code=14)) is grpc.StatusCode.UNAVAILABLE
         return
-    assert failure(kind("what, where and the cure")) == (code, "what, where and the cure")
+    more = {errors.DriverUnreachableError: {"reason": "missing"}, errors.DriverCallError: {"code": 2}}
+    error = kind("what, where and the cure", **more.get(kind, {}))  # type: ignore[arg-type]
+    assert failure(error) == (code, "what, where and the cure")
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])

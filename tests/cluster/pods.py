@@ -28,7 +28,7 @@ class Pod:
 
     def wait_ready(self) -> None:
         begun = time.monotonic()
-        self._cluster.kubectl("wait", "--for=condition=Ready", f"pod/{self._name}", "--timeout=60s")
+        self._cluster.kubectl("wait", "--for=condition=Ready", f"pod/{self._name}", "--timeout=30s")
         self.seconds = time.monotonic() - begun
 
     def read(self) -> str:
@@ -41,7 +41,7 @@ class Pod:
 
     def delete(self) -> None:
         """Return once kubelet says that nothing of it is left."""
-        self._cluster.kubectl("delete", "pod", self._name, "--timeout=60s")
+        self._cluster.kubectl("delete", "pod", self._name, "--timeout=30s")
 
     def remove(self) -> None:
         """Take away what a failed test left, if anything, whether the driver is there or not."""

@@ -13,16 +13,19 @@ from tests.support.waiting import wait_until
 
 
 def test_a_kubelet_that_starts_anew_knows_the_driver_without_a_restart_of_ours(
-    place: ClusterPlace, figures: Figures
+    place: ClusterPlace, csi_node: CsiNode, figures: Figures
 ) -> None:
     with running(place) as appliance, pods.ready(place, "kept") as pod:
         before = programs_of(appliance.pid)
+        begun = time.monotonic()
         with place.cluster.kubelet_stopped():
             pass
         wait_until(lambda: place.status().registration["registrations"] == 2, "kubelet registers anew")
         figures.add("kubelet started anew -> registered with it", _registered_after_kubelets_start(place))
         assert place.status().code == 0
         assert programs_of(appliance.pid) == before
+        # The API server's list outlives kubelet's.
+        assert csi_node.since(begun) == []
         assert pod.read() == pods.CONTENT
         with pods.ready(place, "new") as other:
             other.delete()

@@ -1,6 +1,7 @@
 """`sscsi run` as the container starts it, in a directory of its own: the real command, programs and signals."""
 
 import contextlib
+import ctypes
 import os
 import shutil
 import socket
@@ -14,13 +15,25 @@ from collections.abc import Iterator, Mapping
 import psutil
 
 from sscsi.cli.appliance import is_served
-from sscsi.cli.kubelet import Kubelet
+from sscsi.cli.kubelet import Kubelet, PodVolume
+from sscsi.core import mount_info
 from tests.support.waiting import wait_until
 
 SSCSI = os.path.join(os.path.dirname(sys.executable), "sscsi")
 DRIVER = "secrets-store.csi.k8s.io"
 START_SECONDS = 20.0
 STOP_SECONDS = 30.0
+_MNT_DETACH = 2
+_CLASS = """
+apiVersion: secrets-store.csi.x-k8s.io/v1
+kind: SecretProviderClass
+metadata: {{name: {name}, namespace: default}}
+spec:
+  provider: {provider}
+  parameters:
+    objects: |
+      - objectName: password
+"""
 
 
 def free_address() -> str:
@@ -73,6 +86,7 @@ class AppliancePlace:
             "SSCSI_HEALTH_ENDPOINT": self.health,
             "SSCSI_KUBELET_REGISTRATION_PATH": self.path("csi.sock"),
             "SSCSI_METRICS_ADDR": "off",
+            "SSCSI_PROVIDER_DIRS": self.path("providers"),
             "SSCSI_REGISTRATION_DIR": self.path("registration"),
             "SSCSI_RUN_DIR": self.path("run"),
         }
@@ -80,6 +94,29 @@ class AppliancePlace:
     @property
     def kubelet(self) -> Kubelet:
         return Kubelet(self.path("csi.sock"), pods_directory=self.root)
+
+    def write_class(self, name: str, *, provider: str = "file") -> PodVolume:
+        """A class that asks `provider` for one object, `password`, and the volume of a pod that uses it."""
+        with open(self.path("classes", f".{name}.yaml"), "w", encoding="utf-8") as file:
+            file.write(_CLASS.format(name=name, provider=provider))
+        os.rename(file.name, self.path("classes", f"{name}.yaml"))
+        os.makedirs(self.path("secrets", "default"), exist_ok=True)
+        with open(self.path("secrets", "default", "password"), "w", encoding="utf-8") as file:
+            file.write("of the test")
+        return PodVolume(
+            pod_name=name,
+            pod_namespace="default",
+            pod_uid=f"pods/{name}",
+            service_account="default",
+            volume_name="secrets",
+            attributes={"secretProviderClass": name},
+        )
+
+    def mounts(self) -> list[str]:
+        """The mount points below, lowest first."""
+        with open("/proc/self/mountinfo", "rb") as file:
+            points = [entry.mount_point for entry in mount_info.parse(file.read())]
+        return [point for point in points if point.startswith(self.root + "/")]
 
     def log_text(self) -> str:
         with open(self.log, encoding="utf-8") as file:
@@ -104,8 +141,13 @@ def new_place() -> Iterator[AppliancePlace]:
     root = tempfile.mkdtemp(prefix="sscsi-", dir="/tmp")
     # As directories on a node are: the liveness probe's user goes through it.
     os.chmod(root, 0o711)
-    yield AppliancePlace(root)
-    shutil.rmtree(root)
+    place = AppliancePlace(root)
+    try:
+        yield place
+    finally:
+        for point in reversed(place.mounts()):
+            ctypes.CDLL(None).umount2(os.fsencode(point), _MNT_DETACH)
+        shutil.rmtree(root)
 
 
 @contextlib.contextmanager

@@ -155,6 +155,16 @@ def status_of(pid: int) -> dict[str, str]:
         return {key: value.strip() for key, _, value in pairs}
 
 
+def stop_now(pid: int) -> None:
+    """SIGSTOP, and return when no thread of the process runs any more: until then one may still take a signal."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = [thread.id for thread in psutil.Process(pid).threads()]
+    wait_until(
+        lambda: all(status_of(thread)["State"].startswith("T") for thread in threads),
+        f"process {pid} is stopped",
+    )
+
+
 def has_pending(pid: int, number: signal.Signals) -> bool:
     """Whether a signal has been sent to a process that has not taken it yet, because it is stopped."""
     return bool(int(status_of(pid)["ShdPnd"], 16) >> (number - 1) & 1)

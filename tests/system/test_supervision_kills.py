@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.support.appliance_place import STOP_SECONDS, AppliancePlace, new_place
-from tests.support.supervised import LONG_SECONDS, PROGRAMS, Supervised, has_pending, supervised
+from tests.support.supervised import LONG_SECONDS, PROGRAMS, Supervised, has_pending, stop_now, supervised
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.root]
@@ -108,7 +108,7 @@ def test_a_stop_comes_to_its_end_when_each_program_is_killed_while_it_stops(plac
     with supervised(place) as appliance:
         pids = appliance.pids()
         for pid in pids.values():
-            os.kill(pid, signal.SIGSTOP)
+            stop_now(pid)
         appliance.process.terminate()
         for number, program in enumerate(PROGRAMS):
             wait_until(partial(has_pending, pids[program], signal.SIGTERM), f"{program} is asked to stop")

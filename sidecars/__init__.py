@@ -1,1 +1,4 @@
-"""The rooms beside the node room: today status-sync; registrar and liveness probe join it."""
+"""The rooms beside the node room: registrar, liveness probe, status-sync and watchdog."""
+
+# Before anything imports gRPC: see there.
+import sscsi as sscsi

@@ -70,6 +70,25 @@ def test_every_error_says_what_the_reader_should_do() -> None:
     assert [error.__name__ for error in all_errors() if not error.__doc__] == []
 
 
+@pytest.mark.parametrize("module", sorted({target.partition(":")[0] for target in SCRIPTS.values()}))
+def test_grpcs_core_is_told_to_be_silent_before_it_is_imported(module: str) -> None:
+    """Once it is imported it does not look again, and writes lines of its own form into our logs."""
+    program = (
+        "import importlib, os, sys\n"
+        "class Witness:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'grpc': print(os.environ.get('GRPC_VERBOSITY'))\n"
+        "sys.meta_path.insert(0, Witness())\n"
+        f"importlib.import_module({module!r})\n"
+        "import grpc\n"
+    )
+    environ = {key: value for key, value in os.environ.items() if key != "GRPC_VERBOSITY"}
+    answer = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert answer.stdout == "NONE\n"
+
+
 def test_the_version_is_written_in_one_place() -> None:
     assert setup_cfg()["metadata"]["version"] == "attr: sscsi.__version__"
     assert sscsi.__version__.count(".") == 2

@@ -70,13 +70,6 @@ def _prepare(complete: Environment, variables: dict[str, str]) -> None:
     node = complete.node
     check_mount_rights()
     make_run_directory(node.run_directory)
-    if problem := share_run_directory(node.run_directory, complete.probe_group):
-        log.warning(
-            "the liveness probe runs as this user: nobody else can be let into the run directory",
-            extra={log_keys.PATH: node.run_directory, log_keys.REASON: problem},
-        )
-        variables["SSCSI_PROBE_USER"] = f"{os.geteuid()}:{os.getegid()}"
-    make_run_directory(os.path.join(node.run_directory, run_files.PROVIDERS))
     checks.check_can_make(node.state_directory, "--state-dir, SSCSI_STATE_DIR")
     checks.check_endpoint(node.endpoint)
     checks.check_readable(complete.statussync.cluster_directory, "--cluster, SSCSI_CLUSTER")
@@ -84,10 +77,18 @@ def _prepare(complete: Environment, variables: dict[str, str]) -> None:
     make_private_directory(complete.statussync.status_directory, "--cluster, SSCSI_CLUSTER")
     if complete.registration_directory:
         checks.check_writable(complete.registration_directory, "SSCSI_REGISTRATION_DIR")
-    _allow_connections()
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         checks.check_output(descriptor, name)
         checks.append_output(descriptor)
+    # From here on nothing is refused any more: who is refused has one line to read.
+    _allow_connections()
+    if problem := share_run_directory(node.run_directory, complete.probe_group):
+        log.warning(
+            "the liveness probe runs as this user: nobody else can be let into the run directory",
+            extra={log_keys.PATH: node.run_directory, log_keys.REASON: problem},
+        )
+        variables["SSCSI_PROBE_USER"] = f"{os.geteuid()}:{os.getegid()}"
+    make_run_directory(os.path.join(node.run_directory, run_files.PROVIDERS))
 
 
 def _allow_connections() -> None:

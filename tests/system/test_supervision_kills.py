@@ -11,7 +11,15 @@ import psutil
 import pytest
 
 from tests.support.appliance_place import STOP_SECONDS, AppliancePlace, new_place
-from tests.support.supervised import LONG_SECONDS, PROGRAMS, Supervised, has_pending, stop_now, supervised
+from tests.support.supervised import (
+    LONG_SECONDS,
+    PROGRAMS,
+    Supervised,
+    has_pending,
+    is_alive,
+    stop_now,
+    supervised,
+)
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.root]
@@ -78,7 +86,7 @@ def test_every_program_killed_as_soon_as_it_is_forked_comes_back(
                 os.kill(pid, signal.SIGKILL)
             while len(killed) < len(PROGRAMS):
                 for child in psutil.Process(appliance.pid).children():
-                    if child.pid not in killed and child.status() != psutil.STATUS_ZOMBIE:
+                    if child.pid not in killed and is_alive(child.pid):
                         child.kill()
                         killed.add(child.pid)
             last_killed_at = time.monotonic()

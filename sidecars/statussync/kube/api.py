@@ -1,0 +1,265 @@
+"""Requests to the API server: bounded in time and number, repeated where that helps, with one kind of error."""
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+
+from sidecars.statussync.kube.api_errors import GARBAGE, UNREACHABLE, ApiError, from_status
+from sidecars.statussync.kube.connection import Connection, LoadConfiguration
+from sidecars.statussync.kube.rate_limit import RateLimit
+from sscsi import __version__
+from sscsi.core import log_keys
+from sscsi.core.backoff import delays
+from sscsi.errors import ClusterUnavailableError, ConfigError
+
+log = logging.getLogger(__name__)
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+
+_CONNECT_SECONDS = 5.0
+_ATTEMPTS = 4
+# A watch that ends by its own time-out is late at most by so much.
+_WATCH_GRACE_SECONDS = 30.0
+_RELOAD_SECONDS = 5.0
+_USER_AGENT = f"sscsi-statussync/{__version__}"
+
+Object = dict[str, Any]
+
+
+class KubeApi:
+    """The API server. Threads may share it; `close` ends what is under way."""
+
+    def __init__(self, load: LoadConfiguration, rate_limit: RateLimit) -> None:
+        self._load = load
+        self._rate_limit = rate_limit
+        self._lock = threading.Lock()
+        self._connection = Connection(load())
+        self._loaded_at = time.monotonic()
+        self._closed = threading.Event()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = JSON,
+        timeout_seconds: float,
+    ) -> Object:
+        """The object that the API server answers with. Everything, waits and repetitions too, within `timeout_seconds`.
+
+        Raises ApiError for its own answer, ClusterUnavailableError when there was no time to ask.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        target = f"{path}?{urlencode(query)}" if query else path
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        pauses = delays(first_seconds=0.1, factor=2.0, max_seconds=5.0)
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._wait_turn(deadline - time.monotonic())
+            try:
+                return self._once(method, target, data, content_type, deadline)
+            except ApiError as error:
+                pause = max(jittered(next(pauses)), error.retry_after_seconds)
+                is_last = attempt == _ATTEMPTS or time.monotonic() + pause >= deadline
+                if is_last or not error.may_be_repeated(method) or self._closed.wait(pause):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def watch(self, path: str, *, query: Mapping[str, str], timeout_seconds: float) -> "Watch":
+        """A stream of events that the API server ends after `timeout_seconds`.
+
+        Raises ApiError, ClusterUnavailableError.
+        """
+        self._wait_turn(timeout_seconds)
+        target = f"{path}?{urlencode({**query, 'watch': '1', 'timeoutSeconds': str(int(timeout_seconds))})}"
+        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout_seconds + _WATCH_GRACE_SECONDS)
+        response = self._send("GET", target, None, JSON, timeout, stream=True)
+        if response.status != 200:
+            try:
+                raise _error(response, f"watch {path}")
+            finally:
+                response.close()
+        return Watch(response, path)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait; no longer than until `close`."""
+        self._closed.wait(seconds)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._closed.set()
+        self._connection.close()
+
+    def _wait_turn(self, longest_seconds: float) -> None:
+        wait = self._rate_limit.reserve(longest_seconds=longest_seconds)
+        if wait is None:
+            raise ClusterUnavailableError(
+                "too many requests to the API server at once; see --kube-api-qps, --kube-api-burst"
+            )
+        if self._closed.wait(wait):
+            raise ClusterUnavailableError("stopping; the API server is not asked any more")
+
+    def _once(
+        self, method: str, target: str, data: bytes | None, content_type: str, deadline: float
+    ) -> Object:
+        seconds = max(deadline - time.monotonic(), 0.001)
+        timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, seconds), read=seconds)
+        response = self._send(method, target, data, content_type, timeout)
+        what = f"{method} {target.partition('?')[0]}"
+        if not 200 <= response.status < 300:
+            raise _error(response, what)
+        return _document(response, what)
+
+    def _send(
+        self,
+        method: str,
+        target: str,
+        data: bytes | None,
+        content_type: str,
+        timeout: urllib3.Timeout,
+        *,
+        stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        headers = {"accept": JSON, "content-type": content_type, "user-agent": _USER_AGENT}
+        connection = self._connection
+
+        def send(connection: Connection) -> urllib3.BaseHTTPResponse:
+            return _request(
+                connection, method, target, headers=headers, data=data, timeout=timeout, stream=stream
+            )
+
+        response = send(connection)
+        if response.status == 401 and self._reload(connection):
+            response.close()
+            response = send(self._connection)
+        return response
+
+    def _reload(self, refused: Connection) -> bool:
+        """Read the credentials anew, now and then; whether there are others than the `refused` ones."""
+        with self._lock:
+            if self._connection is not refused:
+                return True
+            if time.monotonic() - self._loaded_at < _RELOAD_SECONDS:
+                return False
+            self._loaded_at = time.monotonic()
+            try:
+                self._connection = Connection(self._load())
+            except ConfigError as error:
+                log.warning("the API server refuses our credentials", extra={log_keys.REASON: str(error)})
+                return False
+        refused.close()
+        log.info("the API server refused our credentials; they were read anew")
+        return True
+
+
+class Watch:
+    """The events of one watch request: iterate over it in one thread; any thread may close it."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, path: str) -> None:
+        self._response = response
+        self._path = path
+
+    def __iter__(self) -> Iterator[tuple[str, Object]]:
+        """Type and object of each event. Raises ApiError when the stream breaks or says so."""
+        pending = b""
+        try:
+            for chunk in self._response.stream(65536, decode_content=True):
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in lines:
+                    if line:
+                        yield self._event(line)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise ApiError(
+                f"watch {self._path}: broken off ({type(error).__name__})", code=0, reason=UNREACHABLE
+            ) from error
+        finally:
+            self._response.close()
+
+    def close(self) -> None:
+        """End the iteration, wherever it is."""
+        connection = self._response.connection
+        sock = getattr(connection, "sock", None)
+        if sock is not None:
+            try:
+                sock.shutdown(2)
+            except OSError:
+                return
+
+    def _event(self, line: bytes) -> tuple[str, Object]:
+        try:
+            event = json.loads(line)
+            kind, obj = event["type"], event["object"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ApiError(f"watch {self._path}: what came is no event", code=0, reason=GARBAGE) from error
+        if kind == "ERROR":
+            code = obj.get("code") if isinstance(obj, dict) else None
+            raise from_status(
+                code if isinstance(code, int) else 0, obj, retry_after="", what=f"watch {self._path}"
+            )
+        return kind, obj
+
+
+def jittered(seconds: float) -> float:
+    """Between half of it and one and a half: many nodes that lost one server must not come back as one."""
+    return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - nobody gains by guessing it
+
+
+def _request(
+    connection: Connection,
+    method: str,
+    target: str,
+    *,
+    headers: Mapping[str, str],
+    data: bytes | None,
+    timeout: urllib3.Timeout,
+    stream: bool,
+) -> urllib3.BaseHTTPResponse:
+    try:
+        return connection.request(method, target, headers=headers, body=data, timeout=timeout, stream=stream)
+    except urllib3.exceptions.HTTPError as error:
+        was_sent = not isinstance(
+            error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+        )
+        raise ApiError(
+            f"{method} {target.partition('?')[0]}: no answer ({type(error).__name__})",
+            code=0,
+            reason=UNREACHABLE,
+            was_sent=was_sent,
+        ) from error
+
+
+def _error(response: urllib3.BaseHTTPResponse, what: str) -> ApiError:
+    try:
+        body = json.loads(response.data)
+    except (ValueError, urllib3.exceptions.HTTPError):
+        body = {}
+    return from_status(
+        response.status,
+        body if isinstance(body, dict) else {},
+        retry_after=response.headers.get("Retry-After", ""),
+        what=what,
+    )
+
+
+def _document(response: urllib3.BaseHTTPResponse, what: str) -> Object:
+    try:
+        document = json.loads(response.data)
+    except ValueError as error:
+        raise ApiError(f"{what}: the answer is not JSON", code=response.status, reason=GARBAGE) from error
+    if not isinstance(document, dict):
+        raise ApiError(f"{what}: the answer is no object", code=response.status, reason=GARBAGE)
+    return document

@@ -240,11 +240,13 @@ class ClusterObject:
     """An object as the cluster shall hold it.
 
     `manifest` is the whole manifest but for what the cluster itself fills in (uid, resource version, times).
-    `repr` does not show it: a Secret is one of these.
+    `repr` does not show it: a Secret is one of these. Of a status object, conditions of the types in
+    `kept_conditions` stay as the cluster has them: nobody here knows yet how they are.
     """
 
     key: ObjectKey
     manifest: Mapping[str, object] = dataclasses.field(repr=False)
+    kept_conditions: frozenset[str] = frozenset()
 
 
 ClassName = tuple[str, str]
@@ -274,6 +276,9 @@ class Cluster(Protocol):
 
         Kubernetes has the pod's owners here, as upstream; where pods are not known the status object owns.
         """
+
+    def owned_by_status(self, volume: PublishedVolume, *, timeout_seconds: float) -> bool:
+        """Whether a Secret made from `volume` is owned by the status object, which then has to be there first."""
 
     def apply(self, wanted: ClusterObject) -> bool:
         """Make the object so; True when something had to be written: unchanged means no write (design P3).

@@ -4,9 +4,10 @@ Beside objects, two more keys are queued, so that a hundred causes for the same 
 (look which Secrets it asks for) and SWEEP (look for objects that nobody wants).
 """
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.problems import ProblemBoard
@@ -16,7 +17,7 @@ from sidecars.statussync.volume_set import VolumeSet
 from sidecars.statussync.work_queue import WorkQueue
 from sscsi.core import log_keys, provider_class
 from sscsi.core.published_volume import PublishedVolume, VolumeChange
-from sscsi.errors import SecretDataError, SscsiError
+from sscsi.errors import ClusterUnavailableError, SecretDataError, SscsiError
 from sscsi.ports import ClassName, ObjectKey
 
 log = logging.getLogger(__name__)
@@ -66,14 +67,14 @@ class Controller:
         deadline = self._clock() + timeout_seconds
         class_name = (volume.pod_namespace, volume.class_name)
         self._volumes.merge(volume)
-        self._queue.add(status_key(volume))
-        if not self._volumes.is_complete:
-            self._volumes.wait_complete(min(_SNAPSHOT_SECONDS, timeout_seconds / 2))
-        if self._catalogue.load(class_name):
-            self._class_changed(class_name)
-        problems = list(self._reconciler.class_problems(class_name))
-        for key in sorted(self._reconciler.secret_keys(class_name)):
-            problems += self._ensure(key, class_name, deadline - self._clock())
+        with self._status_after_secrets(volume, timeout_seconds=timeout_seconds / 2):
+            if not self._volumes.is_complete:
+                self._volumes.wait_complete(min(_SNAPSHOT_SECONDS, timeout_seconds / 2))
+            if self._catalogue.load(class_name):
+                self._class_changed(class_name)
+            problems = list(self._reconciler.class_problems(class_name))
+            for key in sorted(self._reconciler.secret_keys(class_name)):
+                problems += self._ensure(key, class_name, deadline - self._clock())
         return problems
 
     def run_worker(self) -> None:
@@ -89,25 +90,53 @@ class Controller:
             elif key.kind == provider_class.KIND:
                 self._attempt(key, lambda: self._expand((key.namespace, key.name)))
             else:
-                self._attempt(key, lambda: _texts(self._reconciler.reconcile(key)))
+                self._reconcile(key)
         finally:
             self._queue.done(key)
+
+    @contextlib.contextmanager
+    def _status_after_secrets(self, volume: PublishedVolume, *, timeout_seconds: float) -> Iterator[None]:
+        """Have the status object written after the block, with what became of the Secrets: one write and not two.
+
+        Unless a Secret has the status object for its owner: then that goes first.
+        """
+        key = status_key(volume)
+        try:
+            goes_first = self._reconciler.owned_by_status(volume, timeout_seconds=timeout_seconds)
+        except ClusterUnavailableError:
+            goes_first = True
+        is_held = not goes_first and self._queue.claim(key, 0)
+        if not is_held:
+            self._queue.add(key)
+        try:
+            yield
+        finally:
+            if is_held:
+                self._queue.done(key)
+            self._queue.add(key)
 
     def _ensure(self, key: ObjectKey, class_name: ClassName, timeout_seconds: float) -> list[str]:
         if timeout_seconds <= 0 or not self._queue.claim(key, timeout_seconds):
             self._queue.add(key)
             return [f"{key} was not made in time; it is being made in the background"]
-        conflicts: list[Conflict] = []
-
-        def reconcile() -> list[str]:
-            conflicts.extend(self._reconciler.reconcile(key))
-            return _texts(conflicts)
-
         try:
-            failures = self._attempt(key, reconcile)
+            failures, conflicts = self._reconcile(key)
         finally:
             self._queue.done(key)
         return failures or _texts([conflict for conflict in conflicts if conflict.class_name == class_name])
+
+    def _reconcile(self, key: ObjectKey) -> tuple[list[str], list[Conflict]]:
+        """Make the object right; the failures, and the wishes for it that can't be granted."""
+        conflicts: list[Conflict] = []
+
+        def act() -> list[str]:
+            conflicts.extend(self._reconciler.reconcile(key))
+            return _texts(conflicts)
+
+        failures = self._attempt(key, act)
+        for shown in self._reconciler.note_outcome(key, failures, tuple(conflicts)):
+            self._queue.add(shown)
+        return failures, conflicts
 
     def _attempt(self, key: ObjectKey, act: Callable[[], list[str]]) -> list[str]:
         """Do what the key asks for, report how it went, and have it tried again if that can help; the failures."""
@@ -133,6 +162,7 @@ class Controller:
         # What has a problem is looked at again, too: its volumes and class may be gone, and the problem with them.
         for key in self._reconciler.unwanted() | self._problems.subjects() - {SWEEP}:
             self._queue.add(key)
+        self._reconciler.forget_outcomes()
         return []
 
     def _expand(self, class_name: ClassName) -> list[str]:

@@ -1,16 +1,18 @@
 """The Cluster port on a directory of YAML files: what `--cluster=dir:PATH` stands for."""
 
+import datetime as dt
 import errno
 import fcntl
 import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from sidecars.statussync.class_documents import object_uid
 from sidecars.statussync.class_files import ClassFiles
 from sidecars.statussync.config import STATUS
 from sidecars.statussync.object_files import ObjectFiles, make_private
-from sscsi.core import pod_status
+from sscsi.core import pod_status, status_conditions
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.errors import ConfigError
@@ -55,8 +57,21 @@ class DirectoryCluster:
             },
         )
 
+    def owned_by_status(self, _volume: PublishedVolume, *, timeout_seconds: float) -> bool:  # noqa: ARG002
+        # Its uid follows from its name, so the Secret need not wait for it.
+        return False
+
     def apply(self, wanted: ClusterObject) -> bool:
-        return self._objects.write(wanted.key, _with_uid(wanted))
+        if wanted.key.kind != pod_status.KIND:
+            return self._objects.write(wanted.key, _with_uid(wanted, wanted.manifest))
+        present = self._objects.read(wanted.key)
+        manifest = status_conditions.with_history(
+            wanted.manifest,
+            present.get("status") if present else None,
+            kept=wanted.kept_conditions,
+            now=dt.datetime.now(dt.UTC),
+        )
+        return self._objects.write(wanted.key, _with_uid(wanted, manifest))
 
     def delete(self, key: ObjectKey) -> bool:
         return self._objects.remove(key)
@@ -65,13 +80,9 @@ class DirectoryCluster:
         return self._objects.list_ours(kind)
 
 
-def _with_uid(wanted: ClusterObject) -> dict[str, object]:
+def _with_uid(wanted: ClusterObject, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest with the uid that an API server would have given it, which owner references name."""
-    manifest = dict(wanted.manifest)
-    metadata = manifest["metadata"]
-    if isinstance(metadata, dict):
-        manifest["metadata"] = {**metadata, "uid": object_uid(*_names(wanted.key))}
-    return manifest
+    return {**manifest, "metadata": {**manifest["metadata"], "uid": object_uid(*_names(wanted.key))}}
 
 
 def _names(key: ObjectKey) -> tuple[str, str, str]:

@@ -40,6 +40,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # libyaml where PyYAML was built with it: a Secret may be a megabyte.
 _BASE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = type("_Dumper", (_BASE_DUMPER,), {"ignore_aliases": lambda _self, _data: True})
 
 
@@ -66,6 +67,22 @@ class ObjectFiles:
                 return False
             _replace(directory, name, content)
             return True
+
+    def read(self, key: ObjectKey) -> dict[str, Any] | None:
+        """What our file holds; None when there is none, or none that can be understood."""
+        with self._lock, self._explained("read", key):
+            try:
+                with self._namespace(key, make=False) as directory:
+                    content = _read(directory, _file_name(key.name))
+            except FileNotFoundError:
+                return None
+        if not content or not content.startswith(_MARK):
+            return None
+        try:
+            document = yaml.load(content, Loader=_Loader)  # noqa: S506 - a safe loader, in C where there is one
+        except yaml.YAMLError:
+            return None
+        return document if isinstance(document, dict) else None
 
     def remove(self, key: ObjectKey) -> bool:
         """Remove the file if it is ours; False when there was none."""

@@ -1,16 +1,22 @@
 """One object made right: look at volumes and classes as they are now, decide, write or remove."""
 
 import logging
+from collections.abc import Sequence
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
+from sidecars.statussync.secret_outcomes import SecretOutcomes
 from sidecars.statussync.secret_plan import Conflict, find_wishes, plan_secret
 from sidecars.statussync.volume_set import VolumeSet
 from sscsi.core import log_keys, pod_status, secret_data
 from sscsi.core.published_volume import PublishedVolume
+from sscsi.core.status_conditions import SYNCED, Condition, synced
 from sscsi.errors import SecretDataError
 from sscsi.ports import ClassName, Cluster, ClusterObject, ObjectKey, VolumeFiles
 
 log = logging.getLogger(__name__)
+
+# What stays as the cluster has it while nobody here knows better.
+KEPT = frozenset({SYNCED})
 
 
 def status_key(volume: PublishedVolume) -> ObjectKey:
@@ -34,6 +40,7 @@ class Reconciler:
         self._catalogue = catalogue
         self._cluster = cluster
         self._files = files
+        self._outcomes = SecretOutcomes()
         self._node_id = node_id
 
     def reconcile(self, key: ObjectKey) -> tuple[Conflict, ...]:
@@ -67,22 +74,60 @@ class Reconciler:
         """Objects of ours that no volume wants, or seems to want: `reconcile` looks again. Empty while unsure."""
         if not self._volumes.is_certain:
             return set()
-        wanted = {status_key(volume) for volume in self._volumes.all()}
-        for class_name in self._volumes.classes_in_use():
-            wanted |= self.secret_keys(class_name)
+        wanted = {status_key(volume) for volume in self._volumes.all()} | self._wanted_secrets()
         own = self._cluster.list_own(pod_status.KIND) | self._cluster.list_own(secret_data.KIND)
         return own - wanted
+
+    def owned_by_status(self, volume: PublishedVolume, *, timeout_seconds: float) -> bool:
+        """Whether the volume's status object must be there before its Secrets. Raises ClusterUnavailableError."""
+        return self._cluster.owned_by_status(volume, timeout_seconds=timeout_seconds)
+
+    def note_outcome(
+        self, key: ObjectKey, failures: Sequence[str], conflicts: tuple[Conflict, ...]
+    ) -> set[ObjectKey]:
+        """Remember how it went with an object; the status objects that may have to tell it."""
+        if key.kind != secret_data.KIND:
+            return set()
+        if not self._outcomes.note(key, failure="; ".join(failures), conflicts=conflicts):
+            return set()
+        return {
+            status_key(volume)
+            for volume in self._volumes.in_namespace(key.namespace)
+            if key in self.secret_keys((volume.pod_namespace, volume.class_name))
+        }
+
+    def forget_outcomes(self) -> None:
+        """Forget how it went with Secrets that nobody wants any more."""
+        self._outcomes.forget_all_but(self._wanted_secrets())
+
+    def _wanted_secrets(self) -> set[ObjectKey]:
+        return {key for name in self._volumes.classes_in_use() for key in self.secret_keys(name)}
 
     def _status(self, key: ObjectKey) -> tuple[Conflict, ...]:
         volumes = [
             volume for volume in self._volumes.in_namespace(key.namespace) if status_key(volume) == key
         ]
         if volumes:
-            shown = pod_status.select_volume(volumes)
-            self._apply(key, pod_status.build_status(shown, node_id=self._node_id))
+            condition = self._synced((key.namespace, pod_status.select_volume(volumes).class_name))
+            manifest = pod_status.build_status(
+                volumes,
+                node_id=self._node_id,
+                synced=condition if isinstance(condition, Condition) else None,
+            )
+            self._apply(key, manifest, kept_conditions=KEPT if condition is KEPT else frozenset())
         else:
             self._delete(key)
         return ()
+
+    def _synced(self, class_name: ClassName) -> "Condition | frozenset[str] | None":
+        """The condition; KEPT when it can't be told now; None when the class asks for no Secret."""
+        spc = self._catalogue.view(class_name).spc
+        if spc is None:
+            return KEPT
+        if not spc.secret_objects:
+            return None
+        problems = self._outcomes.problems(self.secret_keys(class_name), class_name)
+        return KEPT if problems is None else synced([*self.class_problems(class_name), *problems])
 
     def _secret(self, key: ObjectKey) -> tuple[Conflict, ...]:
         volumes = self._volumes.in_namespace(key.namespace)
@@ -106,8 +151,11 @@ class Reconciler:
         self._apply(key, secret_data.build_secret(plan.spc, plan.index, content, owners))
         return plan.conflicts
 
-    def _apply(self, key: ObjectKey, manifest: dict[str, object]) -> None:
-        if self._cluster.apply(ClusterObject(key=key, manifest=manifest)):
+    def _apply(
+        self, key: ObjectKey, manifest: dict[str, object], *, kept_conditions: frozenset[str] = frozenset()
+    ) -> None:
+        wanted = ClusterObject(key=key, manifest=manifest, kept_conditions=kept_conditions)
+        if self._cluster.apply(wanted):
             log.info("wrote an object", extra={log_keys.OBJECT: str(key)})
 
     def _delete(self, key: ObjectKey) -> None:

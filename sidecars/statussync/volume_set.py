@@ -93,4 +93,6 @@ def _affected(
 def _objects_basis(volume: PublishedVolume) -> PublishedVolume:
     """What objects are made from: not when the last refresh was, unless nothing else tells of new content."""
     success = 0.0 if volume.data_directory else volume.last_success_time
-    return dataclasses.replace(volume, last_attempt_time=0.0, last_success_time=success)
+    # In what words a refresh failed again is no news.
+    error = "failed" if volume.last_error else ""
+    return dataclasses.replace(volume, last_attempt_time=0.0, last_success_time=success, last_error=error)

@@ -6,9 +6,11 @@ fails the mount, a name that the API would refuse is replaced by a derived one (
 
 from collections.abc import Iterable, Sequence
 
+from sscsi.core import status_conditions
 from sscsi.core.kubernetes_names import label_value, subdomain
 from sscsi.core.provider_class import GROUP
-from sscsi.core.published_volume import PublishedVolume
+from sscsi.core.published_volume import PublishedVolume, content_time
+from sscsi.core.status_conditions import Condition
 
 KIND = "SecretProviderClassPodStatus"
 API_VERSION = f"{GROUP}/v1"
@@ -42,8 +44,28 @@ def select_volume(volumes: Sequence[PublishedVolume]) -> PublishedVolume:
     return min(volumes, key=rank)
 
 
-def build_status(volume: PublishedVolume, *, node_id: str) -> dict[str, object]:
-    """The manifest of the status object that shows `volume`."""
+def build_status(
+    volumes: Sequence[PublishedVolume], *, node_id: str, synced: Condition | None
+) -> dict[str, object]:
+    """The manifest of the status object of `volumes` (at least one, which all have its name).
+
+    `synced` is there for a class with `secretObjects` only. `lastChangeTime` is there when the volume itself tells it.
+    """
+    volume = select_volume(volumes)
+    conditions = [status_conditions.ready(), status_conditions.refreshed(volumes)]
+    status: dict[str, object] = {
+        "podName": volume.pod_name,
+        "secretProviderClassName": volume.class_name,
+        "mounted": True,
+        "targetPath": volume.target_path,
+        "objects": [
+            {"id": identifier, "version": version}
+            for identifier, version in _sorted_versions(volume.object_versions)
+        ],
+        "conditions": [condition.document() for condition in [*conditions, *([synced] if synced else [])]],
+    }
+    if volume.data_directory:
+        status["lastChangeTime"] = status_conditions.stamp(content_time(volume))
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -55,16 +77,7 @@ def build_status(volume: PublishedVolume, *, node_id: str) -> dict[str, object]:
                 {"apiVersion": "v1", "kind": "Pod", "name": volume.pod_name, "uid": volume.pod_uid}
             ],
         },
-        "status": {
-            "podName": volume.pod_name,
-            "secretProviderClassName": volume.class_name,
-            "mounted": True,
-            "targetPath": volume.target_path,
-            "objects": [
-                {"id": identifier, "version": version}
-                for identifier, version in _sorted_versions(volume.object_versions)
-            ],
-        },
+        "status": status,
     }
 
 

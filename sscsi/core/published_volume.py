@@ -13,7 +13,8 @@ class PublishedVolume:
 
     `object_versions` are pairs of id and version, empty when nobody knows them (an adopted volume);
     `data_directory` is what `..data` named when the record was written, empty when the provider wrote plain
-    files itself.
+    files itself; `last_error` why the last attempt failed, redacted, empty when it did not; `adopted` says that the
+    volume was found mounted and not fetched since.
     """
 
     target_path: str
@@ -25,6 +26,8 @@ class PublishedVolume:
     data_directory: str
     last_attempt_time: float
     last_success_time: float
+    last_error: str
+    adopted: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

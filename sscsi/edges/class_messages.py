@@ -71,6 +71,8 @@ def volume_from_message(message: sscsi_pb2.Volume) -> PublishedVolume:
         data_directory=message.data_directory,
         last_attempt_time=message.last_attempt_time,
         last_success_time=message.last_success_time,
+        last_error=message.last_error,
+        adopted=message.adopted,
     )
 
 

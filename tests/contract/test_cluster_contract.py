@@ -1,19 +1,22 @@
 """What every Cluster does, on the fake and on the directory of YAML files."""
 
+import base64
 import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import yaml
 
 from sidecars.statussync.directory_cluster import DirectoryCluster
 from sscsi.core.pod_status import KIND as STATUS_KIND
+from sscsi.core.pod_status import build_status
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.secret_data import KIND as SECRET_KIND
+from sscsi.core.secret_data import build_secret
 from sscsi.errors import (
     ClassInvalidError,
     ClassNotFoundError,
@@ -41,7 +44,7 @@ class Harness(Protocol):
 
     def put_foreign(self, key: ObjectKey) -> None: ...
 
-    def read(self, key: ObjectKey) -> Mapping[str, object] | None: ...
+    def read(self, key: ObjectKey) -> Mapping[str, Any] | None: ...
 
     def go_away(self) -> None: ...
 
@@ -63,7 +66,7 @@ class FakeHarness:
     def put_foreign(self, key: ObjectKey) -> None:
         self.fake.add_foreign(key)
 
-    def read(self, key: ObjectKey) -> Mapping[str, object] | None:
+    def read(self, key: ObjectKey) -> Mapping[str, Any] | None:
         return self.fake.objects.get(key)
 
     def go_away(self) -> None:
@@ -89,7 +92,7 @@ class DirectoryHarness:
         self._file(key).parent.mkdir(parents=True, exist_ok=True)
         self._file(key).write_text("kind: Mine\n")
 
-    def read(self, key: ObjectKey) -> Mapping[str, object] | None:
+    def read(self, key: ObjectKey) -> Mapping[str, Any] | None:
         try:
             loaded = yaml.safe_load(self._file(key).read_text())
         except FileNotFoundError:
@@ -145,10 +148,22 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]
 
 
 def _object(key: ObjectKey, value: str = "1") -> ClusterObject:
-    metadata = {"name": key.name, "namespace": key.namespace}
-    return ClusterObject(
-        key=key, manifest={"apiVersion": "v1", "kind": key.kind, "metadata": metadata, "data": {"k": value}}
-    )
+    """An object as the reconciler makes it; `value` is what it is about."""
+    if key.kind == STATUS_KIND:
+        volume = make_volume(object_versions=(("password", value),))
+        manifest = build_status([volume], node_id="node-1", synced=None)
+    else:
+        spc = make_class(make_secret_object(key.name, password="p"))
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": "uid-1"}
+        manifest = build_secret(spc, 0, {"p": value.encode()}, [owner])
+    return ClusterObject(key=key, manifest=manifest)
+
+
+def _value(found: Mapping[str, Any]) -> str:
+    """The `value` that an object was made with."""
+    if found["kind"] == STATUS_KIND:
+        return str(found["status"]["objects"][0]["version"])
+    return base64.b64decode(found["data"]["password"]).decode()
 
 
 def _get(harness: Harness, namespace: str = "default", name: str = "app") -> SecretProviderClass:
@@ -224,14 +239,14 @@ class TestObjects:
         assert harness.cluster.apply(_object(key)) is False
         found = harness.read(key)
         assert found is not None
-        assert found["data"] == {"k": "1"}
+        assert _value(found) == "1"
 
     def test_a_changed_object_is_written_again(self, harness: Harness, key: ObjectKey) -> None:
         harness.cluster.apply(_object(key))
         assert harness.cluster.apply(_object(key, "2")) is True
         found = harness.read(key)
         assert found is not None
-        assert found["data"] == {"k": "2"}
+        assert _value(found) == "2"
 
     def test_a_written_object_is_listed_until_it_is_removed(self, harness: Harness, key: ObjectKey) -> None:
         harness.cluster.apply(_object(key))

@@ -1,9 +1,11 @@
 """A cluster in memory, with the rules of the Cluster port: versions grow with writes, others' objects stay."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Any
 
-from sscsi.core import pod_status
+from sscsi.core import pod_status, status_conditions
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.errors import (
@@ -18,6 +20,7 @@ from sscsi.ports import ClassName, ClusterObject, ObjectKey
 class FakeCluster:
     """`classes` holds classes, or the text of what is wrong with them. `is_away` makes every call fail.
 
+    `status_owns` says that Secrets are owned by status objects; `now` is the time of transitions.
     `writes` lists the key of every write and removal, in order; `resource_versions` counts them by object.
     """
 
@@ -29,6 +32,8 @@ class FakeCluster:
         self.writes: list[ObjectKey] = []
         self.class_calls = 0
         self.is_away = False
+        self.status_owns = False
+        self.now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
     def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
         self._check()
@@ -55,13 +60,24 @@ class FakeCluster:
             },
         )
 
+    def owned_by_status(self, _volume: PublishedVolume, *, timeout_seconds: float) -> bool:
+        self._check()
+        return self.status_owns
+
     def apply(self, wanted: ClusterObject) -> bool:
         self._check()
         if wanted.key in self.foreign:
             raise ObjectNotOursError(f"{wanted.key} is somebody else's")
-        if self.objects.get(wanted.key) == wanted.manifest:
+        present = self.objects.get(wanted.key)
+        manifest = dict(wanted.manifest)
+        if wanted.key.kind == pod_status.KIND:
+            before: Any = present.get("status") if present else None
+            manifest = status_conditions.with_history(
+                manifest, before, kept=wanted.kept_conditions, now=self.now
+            )
+        if present == manifest:
             return False
-        self.objects[wanted.key] = dict(wanted.manifest)
+        self.objects[wanted.key] = manifest
         self._written(wanted.key)
         return True
 

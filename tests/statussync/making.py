@@ -21,6 +21,8 @@ def make_volume(**changes: Any) -> PublishedVolume:
         data_directory=VERSION,
         last_attempt_time=1000.0,
         last_success_time=1000.0,
+        last_error="",
+        adopted=False,
     )
     volume = dataclasses.replace(volume, **changes)
     target_path = f"/pods/{volume.pod_uid}/volumes/kubernetes.io~csi/{volume.class_name}/mount"

@@ -14,7 +14,7 @@ from tests.statussync.making import make_volume
 
 def test_a_status_object_has_upstreams_shape() -> None:
     volume = make_volume(object_versions=(("b", "2"), ("a", "1")))
-    assert build_status(volume, node_id="node-1") == {
+    assert build_status([volume], node_id="node-1", synced=None) == {
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
         "kind": "SecretProviderClassPodStatus",
         "metadata": {
@@ -29,12 +29,17 @@ def test_a_status_object_has_upstreams_shape() -> None:
             "mounted": True,
             "targetPath": "/pods/uid-1/volumes/kubernetes.io~csi/app/mount",
             "objects": [{"id": "a", "version": "1"}, {"id": "b", "version": "2"}],
+            "conditions": [
+                {"type": "Ready", "status": "True", "reason": "ContentInPlace", "message": ""},
+                {"type": "Refreshed", "status": "True", "reason": "LastFetchSucceeded", "message": ""},
+            ],
+            "lastChangeTime": "2025-11-24T01:02:03Z",
         },
     }
 
 
 def _objects(*versions: tuple[str, str]) -> list[str]:
-    status = build_status(make_volume(object_versions=versions), node_id="n")["status"]
+    status = build_status([make_volume(object_versions=versions)], node_id="n", synced=None)["status"]
     assert isinstance(status, dict)
     return [entry["id"] + "=" + entry["version"] for entry in status["objects"]]
 

@@ -16,7 +16,7 @@ import pytest
 from tests.support.own_mounts import own_mounts
 
 # What SSCSI_REQUIRE may list.
-NAMES = frozenset({"root", "userns", "go", "csi-sanity", "pypi", "openat2", "cluster"})
+NAMES = frozenset({"root", "userns", "go", "csi-sanity", "pypi", "openat2", "cluster", "kube-apiserver"})
 CSI_SANITY = "csi-test-v5.6.0"
 _INSTALL_SANITY = (
     f"GOBIN=~/.cache/sscsi-tools/{CSI_SANITY} "
@@ -67,8 +67,27 @@ def _find_csi_sanity() -> str:
     return next((path for path in candidates if path and os.access(path, os.X_OK)), "")
 
 
+def _find_kube_apiserver() -> str:
+    """The convention for API test binaries: KUBEBUILDER_ASSETS is a directory that has all three."""
+    directories = (
+        os.environ.get("KUBEBUILDER_ASSETS"),
+        os.environ.get("SSCSI_BIN"),
+        os.path.expanduser("~/.cache/sscsi-cluster/bin"),
+    )
+    for directory in filter(None, directories):
+        paths = [os.path.join(directory, name) for name in ("kube-apiserver", "etcd", "kubectl")]
+        if all(os.access(path, os.X_OK) for path in paths):
+            return paths[0]
+    return ""
+
+
 # By name: how it is found, which names in SSCSI_REQUIRE promise it, and how to get it.
 _FINDERS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
     "root": (_find_root, ("root",), "run the tests as root"),
     "csi-sanity": (_find_csi_sanity, ("csi-sanity", "go"), _INSTALL_SANITY),
+    "kube-apiserver": (
+        _find_kube_apiserver,
+        ("kube-apiserver",),
+        "set KUBEBUILDER_ASSETS to a directory with it, etcd and kubectl",
+    ),
 }

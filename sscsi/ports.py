@@ -5,7 +5,7 @@ Each has its real adapter in `sscsi.edges` (or beside its room, for the cluster)
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, Self
 
@@ -261,6 +261,15 @@ class Cluster(Protocol):
     Called from several threads, never for one object from two at once. All methods raise
     ClusterUnavailableError when the cluster can't be reached or refuses; trying again later is the cure.
     """
+
+    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
+        """Begin to hear of changes, where the cluster tells; `on_change` is called for each object of ours that changed."""
+
+    def stop(self) -> None:
+        """End the calls that wait for the cluster; nothing more is asked of it."""
+
+    def close(self) -> None:
+        """Give the cluster up, when no call is under way any more."""
 
     def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
         """The class as it is now. Raises ClassNotFoundError, ClassInvalidError."""

@@ -5,10 +5,12 @@ import sys
 import threading
 
 from sidecars.statussync.config import Config, parse
+from sidecars.statussync.credentials import kubeconfig_paths
 from sidecars.statussync.directory_cluster import DirectoryCluster
 from sidecars.statussync.room import StatusSyncRoom
 from sscsi.edges.volume_reader import VolumeReader
 from sscsi.edges.volumes_grpc import VolumesClient
+from sscsi.ports import Cluster
 from sscsi.process import run
 
 # Pods wait for the node room and not for this one: where the processor is short, it goes second.
@@ -16,9 +18,9 @@ _NICENESS = 5
 
 
 def serve(config: Config, stop: threading.Event) -> int:
-    """Run the room on a directory; the exit code."""
+    """Run the room; the exit code."""
     os.nice(_NICENESS)
-    cluster = DirectoryCluster(config.cluster_directory)
+    cluster = _cluster(config)
     try:
         room = StatusSyncRoom(
             cluster=cluster,
@@ -31,6 +33,22 @@ def serve(config: Config, stop: threading.Event) -> int:
         return room.run(stop)
     finally:
         cluster.close()
+
+
+def _cluster(config: Config) -> Cluster:
+    if config.cluster_directory:
+        return DirectoryCluster(config.cluster_directory)
+    # The Kubernetes client is 20 MiB that the embedded form does without.
+    from sidecars.statussync.kube.cluster import KubernetesCluster  # noqa: PLC0415
+    from sidecars.statussync.kube.connection import loader  # noqa: PLC0415
+
+    return KubernetesCluster(
+        loader(kubeconfig_paths(config.kubeconfig, os.environ)),
+        node_id=config.node_id,
+        requests_per_second=config.requests_per_second,
+        burst=config.burst,
+        watch_seconds=config.watch_seconds,
+    )
 
 
 def main() -> int:

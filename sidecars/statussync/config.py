@@ -12,13 +12,15 @@ from sscsi.process.run import LOG_FLAGS
 
 PROGRAM = "sscsi-statussync"
 STATUS = "status"
+KUBERNETES = "kubernetes"
 _DIRECTORY_FORM = "dir:"
+_SHORTEST_WATCH_SECONDS, _LONGEST_WATCH_SECONDS = 10.0, 86400.0
 _FLAGS = (
     Flag(
         name="cluster",
-        default="kubernetes",
-        help="Where classes, status objects and Secrets are: dir:PATH, a directory of YAML files, or kubernetes, "
-        "which comes with a later release.",
+        default=KUBERNETES,
+        help="Where classes, status objects and Secrets are: kubernetes, the Kubernetes API, or dir:PATH, a directory "
+        "of YAML files.",
         variable="SSCSI_CLUSTER",
     ),
     Flag(
@@ -33,6 +35,20 @@ _FLAGS = (
         help="Name of this node, for the label of status objects.",
         variable="KUBE_NODE_NAME",
     ),
+    Flag(
+        name="kubeconfig",
+        default="",
+        help="Path of a kubeconfig file; without one, the credentials of the pod that this runs in, then "
+        "~/.kube/config.",
+        variable="KUBECONFIG",
+    ),
+    Flag(name="kube-api-qps", default=20, help="Requests a second to the API server, on average."),
+    Flag(name="kube-api-burst", default=30, help="Requests to the API server at once, after a rest."),
+    Flag(
+        name="kube-watch-timeout",
+        default=1800.0,
+        help="How long a watch lasts at least before it is asked for anew; at most twice as long.",
+    ),
     Flag(name="stop-grace", default=2.0, help="How long calls under way may go on when asked to stop."),
     *LOG_FLAGS,
 )
@@ -43,7 +59,12 @@ class Config:
     """What the room needs to know. A bad value raises ConfigError."""
 
     cluster_directory: str
-    """PATH of `--cluster=dir:PATH`."""
+    """PATH of `--cluster=dir:PATH`; empty: the Kubernetes API."""
+    kubeconfig: str
+    """Path, or several as KUBECONFIG has them; empty: in-cluster credentials, or the user's own file."""
+    requests_per_second: int
+    burst: int
+    watch_seconds: float
     run_directory: str
     """Directory of the rooms' sockets."""
     node_id: str
@@ -58,6 +79,18 @@ class Config:
             raise ConfigError("flag --run-dir must not be empty")
         if self.stop_grace_seconds < 0:
             raise ConfigError("flag --stop-grace must not be negative")
+        for name, value in (
+            ("kube-api-qps", self.requests_per_second),
+            ("kube-api-burst", self.burst),
+        ):
+            if value < 1:
+                raise ConfigError(f"flag --{name} must be at least 1")
+        if not _SHORTEST_WATCH_SECONDS <= self.watch_seconds <= _LONGEST_WATCH_SECONDS:
+            raise ConfigError("flag --kube-watch-timeout must be between 10s and 24h")
+        if not self.cluster_directory and not self.node_id:
+            raise ConfigError(
+                "flag --nodeid is required with --cluster=kubernetes: the node's name in the API, as KUBE_NODE_NAME"
+            )
 
     @property
     def status_directory(self) -> str:
@@ -74,6 +107,10 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
     flags = parse_flags(PROGRAM, _FLAGS, argv, environ)
     return Config(
         cluster_directory=_cluster_directory(flags.text("cluster")),
+        kubeconfig=flags.text("kubeconfig"),
+        requests_per_second=flags.integer("kube-api-qps"),
+        burst=flags.integer("kube-api-burst"),
+        watch_seconds=flags.seconds("kube-watch-timeout"),
         run_directory=flags.text("run-dir"),
         node_id=flags.text("nodeid"),
         stop_grace_seconds=flags.seconds("stop-grace"),
@@ -84,11 +121,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
 
 
 def _cluster_directory(cluster: str) -> str:
-    if cluster == "kubernetes":
-        raise ConfigError(
-            "--cluster=kubernetes (the default) comes with a later release; "
-            "--cluster=dir:PATH, a directory of YAML files, works today"
-        )
+    if cluster == KUBERNETES:
+        return ""
     path = cluster.removeprefix(_DIRECTORY_FORM)
     if path == cluster or not path:
         raise ConfigError(f"--cluster={cluster} is neither kubernetes nor dir:PATH")

@@ -56,6 +56,10 @@ class Controller:
         if change.snapshot or change.removed_target_paths or self._volumes.is_certain != was_certain:
             self._queue.add(SWEEP)
 
+    def object_changed(self, key: ObjectKey) -> None:
+        """Somebody else may have changed the object."""
+        self._queue.add(key)
+
     def poll_classes(self) -> None:
         """Look for classes that changed. Raises ClusterUnavailableError."""
         changed = self._catalogue.poll(self._volumes.classes_in_use())

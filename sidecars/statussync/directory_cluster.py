@@ -4,7 +4,7 @@ import datetime as dt
 import errno
 import fcntl
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -35,6 +35,12 @@ class DirectoryCluster:
         self._classes = ClassFiles(path)
         self._objects = ObjectFiles(status)
         self._objects.remove_leftovers()
+
+    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
+        """Nobody tells of edited files: each snapshot of the node room has them looked at."""
+
+    def stop(self) -> None:
+        """No call waits for anybody."""
 
     def close(self) -> None:
         """Let another process have the directory."""

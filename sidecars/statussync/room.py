@@ -46,6 +46,7 @@ class StatusSyncRoom:
         node_id: str,
         stop_grace_seconds: float,
     ) -> None:
+        self._cluster = cluster
         self._feed = feed
         self._stop_grace_seconds = stop_grace_seconds
         self._volumes = VolumeSet(time.monotonic)
@@ -80,12 +81,16 @@ class StatusSyncRoom:
             self._leave([], stop)
             return 0
         threads = [
-            threading.Thread(target=self._watch.run, args=(stop,), name="volume-watch"),
+            threading.Thread(target=self._watch.run, args=(stop,), name="volume-watch", daemon=True),
             threading.Thread(
-                target=poll_classes, args=(self._controller.poll_classes, stop), name="class-poll"
+                target=poll_classes,
+                args=(self._controller.poll_classes, stop),
+                name="class-poll",
+                daemon=True,
             ),
-            threading.Thread(target=self._controller.run_worker, name="worker"),
+            threading.Thread(target=self._controller.run_worker, name="worker", daemon=True),
         ]
+        self._cluster.start(self._controller.object_changed)
         for thread in threads:
             thread.start()
         code = self._stay(threads, stop)
@@ -110,8 +115,10 @@ class StatusSyncRoom:
         stop.set()
         self._feed.close()
         self._queue.close()
+        self._cluster.stop()
         for thread in threads:
-            thread.join()
+            # One that waits for an API server which does not answer is not waited for.
+            thread.join(self._stop_grace_seconds)
         answered.wait(self._stop_grace_seconds + 1.0)
         self._state_server.stop_accepting(0).wait()
         for server in (self._server, self._state_server):

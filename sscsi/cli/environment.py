@@ -55,6 +55,10 @@ def complete(arguments: Sequence[str], environ: Mapping[str, str], *, host_name:
     """
     variables = settings.given(environ)
     variables["KUBE_NODE_NAME"] = variables["KUBE_NODE_NAME"] or host_name
+    if variables["SSCSI_CLUSTER"] == statussync_config.KUBERNETES:
+        variables["SSCSI_KUBELET_REGISTRATION_PATH"] = (
+            variables["SSCSI_KUBELET_REGISTRATION_PATH"] or settings.KUBELET_REGISTRATION_PATH
+        )
     variables |= _autostarts(variables)
 
     def parsed_by(parse: Parse[C], name: str, *more: str) -> C:

@@ -14,6 +14,8 @@ class Setting:
     shown_default: str = ""
 
 
+# Where upstream's manifests have the socket on the host.
+KUBELET_REGISTRATION_PATH = "/var/lib/kubelet/plugins/csi-secrets-store/csi.sock"
 SETTINGS = (
     Setting(
         variable="CSI_ENDPOINT",
@@ -30,6 +32,12 @@ SETTINGS = (
         variable="SSCSI_CLUSTER",
         default="kubernetes",
         about="Where classes come from and status goes to: `kubernetes`, or `dir:PATH` for a directory of YAML files.",
+    ),
+    Setting(
+        variable="KUBECONFIG",
+        default="",
+        shown_default="the pod's own credentials",
+        about="Path of a kubeconfig file, for `kubernetes` outside a pod.",
     ),
     Setting(
         variable="SSCSI_RUN_DIR",
@@ -87,7 +95,7 @@ SETTINGS = (
     Setting(
         variable="SSCSI_KUBELET_REGISTRATION_PATH",
         default="",
-        shown_default="unset: no registrar",
+        shown_default=f"with `kubernetes` `{KUBELET_REGISTRATION_PATH}`, else unset: no registrar",
         about="Path of the CSI socket on the host, as kubelet is told it. With it the driver is registered with kubelet.",
     ),
     Setting(

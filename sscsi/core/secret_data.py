@@ -15,6 +15,8 @@ from sscsi.errors import SecretDataError
 
 KIND = "Secret"
 MANAGED_LABEL = "secrets-store.csi.k8s.io/managed"
+# Which class made the Secret: upstream's have none, and two classes take turns in one Secret.
+CLASS_ANNOTATION = "secrets-store.csi.k8s.io/secretproviderclass"
 # The API server's limit on the sum of a Secret's values.
 MAX_SECRET_BYTES = 1024 * 1024
 
@@ -103,8 +105,7 @@ def build_secret(
         "namespace": spc.namespace,
         "labels": dict(sorted({**entry.labels, MANAGED_LABEL: "true"}.items())),
     }
-    if entry.annotations:
-        metadata["annotations"] = dict(sorted(entry.annotations.items()))
+    metadata["annotations"] = dict(sorted({**entry.annotations, CLASS_ANNOTATION: spc.name}.items()))
     metadata["ownerReferences"] = _sorted_owners(owners)
     data = _data(spc, index, secret_type, files)
     return {

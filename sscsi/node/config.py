@@ -79,7 +79,12 @@ _UPSTREAM_FLAGS = (
         no_effect=_LATER,
     ),
     Flag(name="provider-health-check-interval", default=120.0, help="How often.", no_effect=_LATER),
-    Flag(name="kubeconfig", default="", help="Path of a kubeconfig file.", no_effect=_NO_API),
+    Flag(
+        name="kubeconfig",
+        default="",
+        help="Path of a kubeconfig file, which `sscsi run` gives to status-sync: the node room does not talk to the API.",
+        variable="KUBECONFIG",
+    ),
     Flag(name="enable-pprof", default=False, help="Serve profiles.", no_effect=_NO_GO),
     Flag(name="pprof-port", default=6065, help="Port of the profiles.", no_effect=_NO_GO),
     Flag(

@@ -109,7 +109,6 @@ def test_the_file_provider_starts_only_with_a_root() -> None:
         ([], {"SSCSI_STATUSSYNC_ARGS": "--stop-grace=6s"}, "kills sscsi-statussync after 3 s"),
         ([], {"SSCSI_CLUSTER": "directory:/classes"}, "--cluster"),
         ([], {"SSCSI_CLUSTER": "dir:"}, "--cluster"),
-        ([], {"SSCSI_CLUSTER": "kubernetes"}, "--cluster"),
         ([], {"SSCSI_LOG_VERBOSITY": "much"}, "SSCSI_LOG_VERBOSITY"),
         ([], {"SSCSI_LOG_FORMAT_JSON": "yes"}, "SSCSI_LOG_FORMAT_JSON"),
         ([], {"SSCSI_FILE_PROVIDER_ROOT": "relative"}, "SSCSI_FILE_PROVIDER_ROOT"),

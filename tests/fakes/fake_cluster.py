@@ -1,7 +1,7 @@
 """A cluster in memory, with the rules of the Cluster port: versions grow with writes, others' objects stay."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -34,6 +34,15 @@ class FakeCluster:
         self.is_away = False
         self.status_owns = False
         self.now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
+        self.on_change = on_change
+
+    def stop(self) -> None:
+        self.is_away = True
+
+    def close(self) -> None:
+        pass
 
     def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
         self._check()

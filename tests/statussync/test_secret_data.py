@@ -41,7 +41,7 @@ def test_a_secret_has_data_type_labels_annotations_and_owners() -> None:
             "name": "db",
             "namespace": "default",
             "labels": {"app": "web", "secrets-store.csi.k8s.io/managed": "true"},
-            "annotations": {"note": "x"},
+            "annotations": {"note": "x", "secrets-store.csi.k8s.io/secretproviderclass": "app"},
             "ownerReferences": [OWNER],
         },
         "type": "Opaque",
@@ -56,6 +56,7 @@ def test_blanks_around_names_keys_and_type_are_dropped() -> None:
         "name": "db",
         "namespace": "default",
         "labels": {"secrets-store.csi.k8s.io/managed": "true"},
+        "annotations": {"secrets-store.csi.k8s.io/secretproviderclass": "app"},
         "ownerReferences": [],
     }
     assert (manifest["type"], manifest["data"]) == ("Opaque", {"k": "eA=="})

@@ -35,14 +35,17 @@ def test_variables_stand_in_for_flags_and_flags_win() -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "--cluster=kubernetes (the default) comes with a later release; --cluster=dir:PATH"),
-        (["--cluster=kubernetes"], "--cluster=kubernetes (the default) comes with a later release"),
+        ([], "flag --nodeid is required with --cluster=kubernetes"),
+        (["--cluster=kubernetes"], "flag --nodeid is required with --cluster=kubernetes"),
+        (["--nodeid=n", "--kube-api-qps=0"], "flag --kube-api-qps must be at least 1"),
+        (["--nodeid=n", "--kube-api-burst=0"], "flag --kube-api-burst must be at least 1"),
+        (["--nodeid=n", "--kube-watch-timeout=1s"], "flag --kube-watch-timeout must be between 10s and 24h"),
         (["--cluster=dir:"], "--cluster=dir: is neither kubernetes nor dir:PATH"),
         (["--cluster=/classes"], "--cluster=/classes is neither kubernetes nor dir:PATH"),
         (["--cluster=dir:/c", "--run-dir="], "flag --run-dir must not be empty"),
         (["--cluster=dir:/c", "--stop-grace=-1s"], "flag --stop-grace must not be negative"),
         (["--cluster=dir:/c", "--stop-grace=soon"], "flag --stop-grace: 'soon' is not a duration"),
-        (["--cluster=dir:/c", "--kubeconfig=x"], "unknown flag --kubeconfig"),
+        (["--cluster=dir:/c", "--no-such-flag"], "unknown flag --no-such-flag"),
     ],
 )
 def test_a_bad_command_line_ends_with_code_2_and_one_line(argv: list[str], message: str) -> None:
@@ -51,3 +54,10 @@ def test_a_bad_command_line_ends_with_code_2_and_one_line(argv: list[str], messa
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_the_default_is_kubernetes_with_the_credentials_of_the_pod() -> None:
+    config = parse(["--nodeid=n"], {})
+    assert (config.cluster_directory, config.kubeconfig) == ("", "")
+    assert parse(["--nodeid=n"], {"KUBECONFIG": "/k"}).kubeconfig == "/k"
+    assert parse(["--nodeid=n", "--kubeconfig=/f"], {"KUBECONFIG": "/k"}).kubeconfig == "/f"

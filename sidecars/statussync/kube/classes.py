@@ -23,6 +23,9 @@ _NO_RIGHT = "the service account may not read classes: see the role secretprovid
 # A look-up outlives the volume that it was for by this long: its pod's publish may be under way.
 _FORGET_SECONDS = 120.0
 
+# A pod's first volume of a class has it looked up by the node room, and for its Secrets right after that.
+_FRESH_SECONDS = 1.0
+
 ClassState = SecretProviderClass | str
 """A class, or what is wrong with it."""
 
@@ -45,7 +48,8 @@ class KubeClasses:
         Raises ClassNotFoundError, ClassInvalidError, ClusterUnavailableError.
         """
         entry = self._entry((namespace, name))
-        if not entry.is_followed():
+        is_fresh = entry.has_class and self._clock() - entry.answered_at < _FRESH_SECONDS
+        if not is_fresh and not entry.is_followed():
             self._ask(entry, timeout_seconds)
         return entry.known()
 
@@ -130,6 +134,10 @@ class _Entry:
         return self._state
 
     @property
+    def has_class(self) -> bool:
+        return isinstance(self._state, SecretProviderClass)
+
+    @property
     def is_following(self) -> bool:
         return self._thread is not None
 
@@ -156,10 +164,10 @@ class _Entry:
         try:
             self._watched.list_now(timeout_seconds)
         except ApiError as error:
-            if not isinstance(self._state, SecretProviderClass):
+            if not self.has_class:
                 raise unavailable(error, cure=_NO_RIGHT if error.is_forbidden else "") from error
         except ClusterUnavailableError:
-            if not isinstance(self._state, SecretProviderClass):
+            if not self.has_class:
                 raise
 
     def follow(self) -> None:

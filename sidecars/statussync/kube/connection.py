@@ -1,6 +1,5 @@
 """Where the API server is and who we are to it: kubeconfig, in-cluster credentials, TLS."""
 
-import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -14,7 +13,6 @@ from kubernetes.client.rest import RESTClientObject
 
 from sscsi.errors import ConfigError
 
-_HOME_KUBECONFIG = os.path.join("~", ".kube", "config")
 # A peer that is gone without a word (its machine died) is noticed within a minute, at no request's cost: tcp(7).
 _SOCKET_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -28,21 +26,12 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 LoadConfiguration = Callable[[], Configuration]
 
 
-def loader(kubeconfig: str, environ: Mapping[str, str]) -> LoadConfiguration:
-    """How to get at the API server: `kubeconfig`, else KUBECONFIG, else in-cluster credentials, else ~/.kube/config.
+def loader(kubeconfig: str) -> LoadConfiguration:
+    """How to get at the API server: by the kubeconfig files, or, where that is empty, as the pod that this runs in.
 
-    That order is controller-runtime's, which upstream has. The function reads the files each time it is called.
+    The function reads the files each time it is called.
     """
-    paths = kubeconfig or environ.get("KUBECONFIG", "")
-    if not paths and not environ.get("KUBERNETES_SERVICE_HOST"):
-        paths = os.path.expanduser(_HOME_KUBECONFIG)
-        if not os.path.exists(paths):
-            raise ConfigError(
-                "no way to the Kubernetes API: this is no pod, and there is no kubeconfig; give --kubeconfig or KUBECONFIG, "
-                "or --cluster=dir:PATH to run without a cluster",
-                exit_code=1,
-            )
-    return lambda: _load(paths)
+    return lambda: _load(kubeconfig)
 
 
 def _load(paths: str) -> Configuration:

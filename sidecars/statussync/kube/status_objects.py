@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from sidecars.statussync.kube.api import MERGE_PATCH, KubeApi, Object
 from sidecars.statussync.kube.api_errors import ApiError, unavailable
-from sidecars.statussync.kube.watched import Watched, name_of
+from sidecars.statussync.kube.watched import Name, Watched, name_of
 from sscsi.core import pod_status, status_conditions
 from sscsi.core.provider_class import GROUP
 from sscsi.errors import ClusterUnavailableError, ObjectNotOursError
@@ -67,7 +67,6 @@ class KubeStatusObjects:
         api: KubeApi,
         node_label: str,
         *,
-        on_change: Callable[[ObjectKey], None],
         watch_seconds: float,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
@@ -76,18 +75,20 @@ class KubeStatusObjects:
         self._now = now
         self._keeps_ours = True
         self._written = threading.Condition()
+        self._on_change: Callable[[ObjectKey], None] | None = None
         self._watched: Watched[StatusObject] = Watched(
             api,
             f"{_BASE}/{_PLURAL}",
             {"labelSelector": f"{pod_status.NODE_LABEL}={node_label}"},
             keep=keep_status,
-            on_change=lambda name: on_change(ObjectKey(pod_status.KIND, *name)),
+            on_change=self._changed,
             watch_seconds=watch_seconds,
         )
         self._thread = threading.Thread(target=self._watched.run, name="status-watch", daemon=True)
 
-    def start(self) -> None:
-        """Begin to hear of changes."""
+    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
+        """Begin to hear of changes; `on_change` is told of each object that somebody else changed."""
+        self._on_change = on_change
         self._thread.start()
 
     def close(self) -> None:
@@ -139,6 +140,10 @@ class KubeStatusObjects:
             raise unavailable(error, cure=_NO_RIGHT if error.is_forbidden else "") from error
         self._watched.drop(name)
         return True
+
+    def _changed(self, name: Name) -> None:
+        if self._on_change:
+            self._on_change(ObjectKey(pod_status.KIND, *name))
 
     def _check_known(self) -> None:
         if not self._watched.wait_listed(_LIST_SECONDS):

@@ -1,0 +1,75 @@
+"""The Cluster port, put together from its parts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from sidecars.statussync.kube.api import KubeApi
+from sidecars.statussync.kube.classes import KubeClasses
+from sidecars.statussync.kube.connection import LoadConfiguration
+from sidecars.statussync.kube.owners import KubeOwners
+from sidecars.statussync.kube.rate_limit import RateLimit
+from sidecars.statussync.kube.secrets import KubeSecrets
+from sidecars.statussync.kube.status_objects import KubeStatusObjects
+from sscsi.core import pod_status
+from sscsi.core.kubernetes_names import label_value
+from sscsi.core.provider_class import SecretProviderClass
+from sscsi.core.published_volume import PublishedVolume
+from sscsi.ports import ClassName, ClusterObject, ObjectKey
+
+
+class KubernetesCluster:
+    """The Kubernetes API as status-sync of one node uses it.
+
+    `watch_seconds` is how long a watch lasts at least, before it is asked for anew. Raises ConfigError for
+    credentials that can't be read.
+    """
+
+    def __init__(
+        self,
+        load: LoadConfiguration,
+        *,
+        node_id: str,
+        requests_per_second: float,
+        burst: int,
+        watch_seconds: float,
+    ) -> None:
+        self._api = KubeApi(load, RateLimit(per_second=requests_per_second, burst=burst))
+        self._classes = KubeClasses(self._api, watch_seconds=watch_seconds)
+        self._status_objects = KubeStatusObjects(self._api, label_value(node_id), watch_seconds=watch_seconds)
+        self._owners = KubeOwners(self._api, self._status_objects)
+        self._secrets = KubeSecrets(self._api)
+
+    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
+        self._status_objects.start(on_change)
+
+    def stop(self) -> None:
+        self._classes.close()
+        self._status_objects.close()
+        self._api.close()
+
+    def close(self) -> None:
+        """Nothing is held but connections, which `stop` closed."""
+
+    def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
+        return self._classes.get(namespace, name, timeout_seconds=timeout_seconds)
+
+    def class_revisions(self, in_use: AbstractSet[ClassName]) -> Mapping[ClassName, object]:
+        return self._classes.revisions(in_use)
+
+    def owned_by_status(self, volume: PublishedVolume, *, timeout_seconds: float) -> bool:
+        return self._owners.owned_by_status(volume, timeout_seconds=timeout_seconds)
+
+    def owners(self, volume: PublishedVolume, status: ObjectKey, /) -> Sequence[Mapping[str, str]]:
+        return self._owners.owners(volume, status)
+
+    def apply(self, wanted: ClusterObject) -> bool:
+        if wanted.key.kind == pod_status.KIND:
+            return self._status_objects.apply(wanted)
+        return self._secrets.apply(wanted)
+
+    def delete(self, key: ObjectKey) -> bool:
+        # A Secret goes with its owners: another node may want it, which nobody can tell from here.
+        return key.kind == pod_status.KIND and self._status_objects.delete(key)
+
+    def list_own(self, kind: str) -> set[ObjectKey]:
+        return self._status_objects.list_own() if kind == pod_status.KIND else set()

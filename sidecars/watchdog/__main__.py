@@ -1,5 +1,6 @@
 """The program `sscsi-watchdog`: its real parts, wired."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -19,15 +20,16 @@ def serve(config: Config, stop: threading.Event) -> int:
     supervisor_pid = os.getppid()
     listener = Listener(stop)
     listener.say_ready()
-    room = Watchdog(
-        processes=SupervisedProcesses(supervisor_pid),
-        file=StateFile(config.run_directory),
-        budgets=OverBudgets(config.memory_budgets),
-        verdict=Verdict(supervisor_pid) if config.decides_on_end else None,
-        stop_grace_seconds=config.stop_grace_seconds,
-    )
-    room.begin()
-    return listener.listen(room)
+    with contextlib.closing(StateFile(config.run_directory)) as file:
+        room = Watchdog(
+            processes=SupervisedProcesses(supervisor_pid),
+            file=file,
+            budgets=OverBudgets(config.memory_budgets),
+            verdict=Verdict(supervisor_pid) if config.decides_on_end else None,
+            stop_grace_seconds=config.stop_grace_seconds,
+        )
+        room.begin()
+        return listener.listen(room)
 
 
 def main() -> int:

@@ -27,8 +27,11 @@ UNKNOWN_PROGRAM = ProgramState(
 
 
 def is_exit(event: Event) -> bool:
-    """Whether a program ended, and nobody had asked supervisord for it."""
-    return event.state in _UNASKED_ENDS
+    """Whether a program ended, and nobody had asked supervisord for it.
+
+    `sscsi run` lets one that keeps ending pause by BACKOFF after EXITED: that is one end, not two.
+    """
+    return event.state in _UNASKED_ENDS and event.from_state != "EXITED"
 
 
 def after_event(known: ProgramState | None, event: Event, *, at: float) -> ProgramState:

@@ -35,10 +35,18 @@ def test_the_first_start_is_no_restart() -> None:
         (_ENDED_AND_AGAIN, 1, 1),
         (_ENDED_AND_AGAIN * 3, 3, 3),
         ([("BACKOFF", "STARTING"), ("STARTING", "BACKOFF"), ("BACKOFF", "STARTING")], 1, 2),
+        ([("EXITED", "RUNNING"), ("BACKOFF", "EXITED"), ("STARTING", "BACKOFF")], 1, 1),
         ([("STOPPING", "RUNNING"), ("STOPPED", "STOPPING"), ("STARTING", "STOPPED")], 1, 0),
         ([("BACKOFF", "STARTING"), ("FATAL", "BACKOFF"), ("STARTING", "FATAL")], 1, 1),
     ],
-    ids=["ends once", "ends three times", "ends too quickly", "an operator's restart", "started after FATAL"],
+    ids=[
+        "ends once",
+        "ends three times",
+        "ends too quickly",
+        "ends and has to pause",
+        "an operator's restart",
+        "started after FATAL",
+    ],
 )
 def test_restarts_are_starts_after_the_first(steps: list[tuple[str, str]], restarts: int, exits: int) -> None:
     state = replay([*_FIRST_START, *steps])

@@ -10,7 +10,9 @@ import pytest
 
 from sidecars.watchdog.state_file import StateFile
 from sscsi.core.watchdog_state import WatchdogState, to_json
+from tests.support.forked import in_child
 
+_FILES = ["watchdog.json", "watchdog.json.lock"]
 _STATE = WatchdogState(time=1.0, pid=2, supervisor_pid=3, programs={})
 
 
@@ -25,7 +27,7 @@ def test_what_was_written_last_is_read(tmp_path: Path) -> None:
     later = dataclasses.replace(_STATE, time=5.0)
     file.write(later)
     assert StateFile(str(tmp_path)).read() == later
-    assert os.listdir(tmp_path) == ["watchdog.json"]
+    assert sorted(os.listdir(tmp_path)) == _FILES
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def test_a_directory_in_its_place_is_a_warning_and_no_end(
     assert file.read() is None
     file.write(_STATE)
     assert warnings(caplog) == 2
-    assert os.listdir(tmp_path) == ["watchdog.json"]
+    assert sorted(os.listdir(tmp_path)) == _FILES
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_a_full_disk_leaves_the_last_file_and_no_other(
     request.getfixturevalue("no_room")
     file.write(dataclasses.replace(_STATE, time=5.0))
     assert file.read() == _STATE
-    assert os.listdir(tmp_path) == ["watchdog.json"]
+    assert sorted(os.listdir(tmp_path)) == _FILES
 
 
 def test_what_keeps_it_from_being_written_is_said_once_and_its_end_too(
@@ -111,4 +113,31 @@ def test_what_keeps_it_from_being_written_is_said_once_and_its_end_too(
 def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
     (tmp_path / ".watchdog.json~").write_text("half a fi")
     StateFile(str(tmp_path)).write(_STATE)
-    assert os.listdir(tmp_path) == ["watchdog.json"]
+    assert sorted(os.listdir(tmp_path)) == _FILES
+
+
+def test_a_second_watchdog_in_the_same_directory_leaves_the_file_to_the_first_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    first, second = StateFile(str(tmp_path)), StateFile(str(tmp_path))
+    first.write(_STATE)
+    others = dataclasses.replace(_STATE, supervisor_pid=4)
+    for _ in range(3):
+        second.write(others)
+    assert first.read() == _STATE
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_the_second_watchdog_has_the_file_when_the_first_one_has_ended(tmp_path: Path) -> None:
+    first, second = StateFile(str(tmp_path)), StateFile(str(tmp_path))
+
+    def write_and_end() -> None:
+        first.write(_STATE)
+        second.write(dataclasses.replace(_STATE, supervisor_pid=4))
+
+    in_child(write_and_end)
+    assert second.read() == _STATE
+    second.write(dataclasses.replace(_STATE, supervisor_pid=4))
+    written = second.read()
+    assert written is not None and written.supervisor_pid == 4

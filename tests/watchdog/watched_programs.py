@@ -31,9 +31,10 @@ class WatchedPrograms:
         self.room = self._room()
 
     def _room(self) -> Watchdog:
+        self._file = StateFile(str(self._run_directory))
         return Watchdog(
             processes=self.processes,
-            file=StateFile(str(self._run_directory)),
+            file=self._file,
             budgets=OverBudgets(self._budgets),
             verdict=Verdict(self.processes.supervisor_pid, self.ended.append) if self._decides else None,
             stop_grace_seconds=GRACE_SECONDS,
@@ -46,7 +47,8 @@ class WatchedPrograms:
         self.room.begin()
 
     def restart(self) -> None:
-        """Kill -9 of the watchdog, and its successor."""
+        """Kill -9 of the watchdog, whose lock the kernel gives up, and its successor."""
+        self._file.close()
         self.room = self._room()
         self.room.begin()
 

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ _PR_SET_DUMPABLE = 4
 
 _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
+# Set by `sscsi run`: the number of its own process.
 SUPERVISOR_PID = "SSCSI_SUPERVISOR_PID"
 LOG_FLAGS = (
     Flag(
@@ -104,6 +106,16 @@ def _protect_process() -> None:
         # that hangs must not keep the sockets from the next appliance. A container's end is the same. Set in here, in
         # the program itself, because a change of user clears it (prctl(2)): the launcher has done that by now.
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        # The signal comes for a death from now on; `sscsi run` says who is to be alive, for one before.
-        if os.environ.get(SUPERVISOR_PID, str(os.getppid())) != str(os.getppid()):
+        # The signal comes for a death from now on; this is for one before.
+        if _has_supervisor_ended():
             raise ConfigError("supervisord ended while this program was starting", exit_code=1)
+
+
+def _has_supervisor_ended() -> bool:
+    if supervisor := os.environ.get(SUPERVISOR_PID):
+        return supervisor != str(os.getppid())
+    # A stock supervisord tells nobody its number, and whoever adopts its orphans has one too. But it alone has the
+    # other end of its programs' stdin.
+    poll = select.poll()
+    poll.register(0, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))

@@ -31,15 +31,15 @@ class Row:
     uid: int = 0
 
 
-CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SYS_PTRACE, SYS_ADMIN = (
-    1 << number for number in (0, 1, 2, 3, 4, 19, 21)
+CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL, SYS_PTRACE, SYS_ADMIN = (
+    1 << number for number in (0, 1, 2, 3, 4, 5, 19, 21)
 )
 NODE = CHOWN | DAC_OVERRIDE | FOWNER | FSETID | SYS_ADMIN
 TABLE = [
     Row("node", ("--keep=SYS_ADMIN,CHOWN,FOWNER,FSETID,DAC_OVERRIDE",), NODE),
     Row("registrar", (), 0),
     Row("statussync", ("--keep=DAC_READ_SEARCH",), DAC_READ_SEARCH),
-    Row("watchdog", ("--keep=SYS_PTRACE",), SYS_PTRACE),
+    Row("watchdog", ("--keep=SYS_PTRACE,KILL",), SYS_PTRACE | KILL),
 ]
 OTHER_USERS = [
     Row("livenessprobe", ("--user=65532:65531",), 0, uid=65532),

@@ -3,7 +3,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
 import pytest
@@ -16,15 +16,18 @@ def command(*flags: str) -> list[str]:
     return [sys.executable, "-m", "tests.support.small_room", *flags]
 
 
-def run(*flags: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *flags: str, stdin: int = subprocess.DEVNULL, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*flags),
         cwd=ROOT,
+        env={**os.environ, **(environ or {})},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
     )
 
 
@@ -156,9 +159,20 @@ def test_a_room_under_supervisord_ends_with_it_whatever_it_does(then: str) -> No
 
 
 def test_a_room_whose_supervisor_has_ended_already_does_not_start() -> None:
-    environ = {**os.environ, "SUPERVISOR_ENABLED": "1", "SSCSI_SUPERVISOR_PID": "1"}
-    result = subprocess.run(
-        command(), cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False
-    )
+    result = run(environ={"SUPERVISOR_ENABLED": "1", "SSCSI_SUPERVISOR_PID": "1"})
     assert result.returncode == 1
     assert "supervisord ended" in result.stderr.splitlines()[-1]
+
+
+def test_a_room_sees_by_its_stdin_that_a_stock_supervisord_has_ended() -> None:
+    """It alone holds the other end of that pipe, and tells nobody its number."""
+    reader, writer = os.pipe()
+    os.close(writer)
+    result = run("--then=return 3", stdin=reader, environ={"SUPERVISOR_ENABLED": "1"})
+    os.close(reader)
+    assert result.returncode == 1
+    assert "supervisord ended" in result.stderr.splitlines()[-1]
+
+
+def test_a_room_whose_stdin_is_no_pipe_starts_under_a_stock_supervisord() -> None:
+    assert run("--then=return 3", environ={"SUPERVISOR_ENABLED": "1"}).returncode == 3

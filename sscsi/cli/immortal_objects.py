@@ -16,9 +16,12 @@ import platform
 import sys
 import sysconfig
 
-# All bits of the count's 32: incrementing is passed over for this very value up to 3.13 and from 3 << 30 on in 3.14,
-# decrementing for everything that is negative as a signed number (object.h, refcount.h).
-_IMMORTAL = 0xFFFFFFFF
+# The interpreter's own value (object.h, refcount.h). Up to 3.13 that is all bits of the count's 32, the only number that
+# incrementing passes over. 3.14 does so from this one on: extensions that were built for the stable ABI of before 3.12
+# (psutil, protobuf) count all the same, with 64 bits, and need the room above it, or the count begins anew at 0.
+_IMMORTAL = 3 << 30 if sys.version_info >= (3, 14) else 0xFFFFFFFF
+# Decrementing passes over all that is negative as a signed number.
+_FIRST_IMMORTAL = 1 << 31
 _KNOWN_VERSIONS = ((3, 12), (3, 13), (3, 14))
 _SOME_REFERENCES = 1000
 
@@ -30,7 +33,7 @@ def make_immortal() -> int:
     count = 0
     for address in _addresses():
         references = ctypes.c_uint32.from_address(address)
-        if references.value < _IMMORTAL >> 1:
+        if references.value < _FIRST_IMMORTAL:
             references.value = _IMMORTAL
             count += 1
     return count

@@ -4,6 +4,7 @@ import os
 import sys
 
 from sscsi import __version__
+from sscsi.cli import signal_queue
 from sscsi.cli.shared_memory import without_openssl
 from sscsi.errors import ConfigError
 from sscsi.process.flags import TextRequestedError
@@ -42,6 +43,7 @@ def _answer(command: str, arguments: list[str]) -> int:
 def _run(command: str, arguments: list[str]) -> int:
     # Each command imports what it needs, and no other: `run` stays for as long as the node does.
     if command == "run":
+        signal_queue.hold()
         with without_openssl():
             from sscsi.cli import run  # noqa: PLC0415
 

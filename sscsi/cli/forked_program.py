@@ -4,6 +4,7 @@ The child shares the parent's memory that way: interpreter, gRPC and our own mod
 section 4). What exec would have given is made by hand: signal handlers, arguments, environment, output, title.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -48,12 +49,14 @@ def become(
         launch.enter(wanted)
         code = programs.main_of(script)()
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
+        code = 0 if end.code is None else end.code if isinstance(end.code, int) else 1
     except BaseException as error:  # noqa: BLE001 - what would end an interpreter ends this process
         sys.excepthook(type(error), error, error.__traceback__)
     finally:
-        _flush()
-        os._exit(code)
+        try:
+            _flush()
+        finally:
+            os._exit(code)
 
 
 def _reset_signals() -> None:
@@ -79,6 +82,8 @@ def _redirect(output: int, *, keep_stdout: bool) -> None:
 
 
 def _flush() -> None:
+    """What an interpreter does at its end, and os._exit does not."""
+    logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

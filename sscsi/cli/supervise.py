@@ -6,41 +6,35 @@ The file it reads is `supervisord.conf`, the same that a stock supervisord runs.
 - It stays the user it is without a warning about root, which an appliance that mounts has to be.
 - Programs run in the forked child instead of being exec'ed: they share this process's memory.
 - Programs write their logs themselves: nothing passes through the loop that looks after them.
-- The loop sees a death or a signal at once, not at the next full second.
+- The loop sees a death or a signal at once, not at the next full second; no signal is lost, however early it comes.
+- Somebody who sets the clock does not change how long anything is waited for.
 - When node or registrar is given up, or keeps ending, everything is stopped and the exit code is 1; any other
-  program that keeps ending is started again after growing pauses, for ever.
+  program that keeps ending is started again after growing pauses, of half a minute at most, for ever.
+- Its pid file is not taken from another appliance in the same run directory.
 """
 
-import fcntl
 import logging
 import os
-import signal
 import time
+import types
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
-from supervisor import events
-from supervisor.loggers import Logger
+from supervisor import events, process
 from supervisor.medusa.asyncore_25 import ExitNow
-from supervisor.options import ServerOptions
-from supervisor.states import ProcessStates, SupervisorStates
+from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from sscsi.cli.forked_program import become, is_ours
+from sscsi.cli import signal_queue
+from sscsi.cli.restart_policy import RestartPolicy
+from sscsi.cli.signal_queue import SignalQueue
+from sscsi.cli.supervisord_options import Options
 from sscsi.cli.wakeup import Wakeup
-from sscsi.core import log_keys
-from sscsi.core.crash_loop import CRITICAL_PROGRAMS, CrashLoops
+from sscsi.process import logs
 from sscsi.process.run import SUPERVISOR_PID
 
 log = logging.getLogger("sscsi.supervisord")
-
-# Frames between supervisord's own call of its logger and ours: Logger.info, Logger.log, emit.
-_LOGGER_FRAMES = 4
-_STDERR = 2
-# BACKOFF: it ended before `startsecs`, or could not be started at all.
-_ENDS = (events.ProcessStateExitedEvent, events.ProcessStateBackoffEvent)
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def supervise() -> int:
@@ -50,63 +44,20 @@ def supervise() -> int:
     must be in `os.environ` by now. Raises SystemExit (2) for a file that supervisord does not understand.
     """
     os.environ[SUPERVISOR_PID] = str(os.getpid())
+    # supervisord goes by the wall clock: set forward, it would kill at once what it has just asked to stop.
+    process.time = types.SimpleNamespace(time=time.monotonic)
+    signals = SignalQueue()
     with resources.as_file(resources.files("sscsi") / "supervisord.conf") as path:
-        run = _Run(str(path), first=True)
+        run = _Run(str(path), signals, first=True)
         while run.until_end() >= SupervisorStates.RESTARTING:
-            run = _Run(str(path), first=False)
+            run = _Run(str(path), signals, first=False)
     return 1 if run.has_failed else 0
-
-
-class _Bridge:
-    """A handler of supervisord's logger that hands each message to ours. The level numbers are the same."""
-
-    level = logging.INFO
-
-    def emit(self, record: Any) -> None:
-        log.log(record.level, "%s", record.asdict()["message"].rstrip("\n"), stacklevel=_LOGGER_FRAMES)
-
-    def reopen(self) -> None:
-        """Nothing to open: SIGUSR2 is about log files."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-class _Options(ServerOptions):  # type: ignore[misc] # supervisor ships no types
-    """supervisord's options, with our log, our way to start a program, and without a word about the user."""
-
-    output = -1
-
-    def make_logger(self) -> None:
-        self.logger = Logger(self.loglevel)
-        self.logger.addHandler(_Bridge())
-        for message in self.parse_criticals + self.parse_warnings:
-            log.warning("%s", message)
-
-    def set_uid_or_exit(self) -> None:
-        """Stay who we are: each program drops what it does not need."""
-
-    def keep_output(self) -> None:
-        """Keep our own stderr where supervisord does not close it in a child."""
-        self.output = fcntl.fcntl(_STDERR, fcntl.F_DUPFD_CLOEXEC, self.minfds)
-
-    def execve(self, filename: str, argv: list[str], env: dict[str, str]) -> None:
-        """What a forked child does last. Does not return."""
-        if not is_ours(argv):
-            os.execve(filename, argv, env)  # noqa: S606 - what the file says
-        become(argv, env, output=self.output, was_asked_to_stop=self._was_asked_to_stop)
-
-    def _was_asked_to_stop(self) -> bool:
-        while (number := self.get_signal()) is not None:
-            if number in _STOP_SIGNALS:
-                return True
-        return False
 
 
 class _WakefulSupervisor(Supervisor):  # type: ignore[misc] # supervisor ships no types
     """A supervisord whose loop goes on at once when there is something to do next, and tells of each state."""
 
-    def __init__(self, options: _Options, wakeup: Wakeup, on_state: Callable[[Any], None]) -> None:
+    def __init__(self, options: Options, wakeup: Wakeup, on_state: Callable[[Any], None]) -> None:
         super().__init__(options)
         self._wakeup = wakeup
         self._on_state = on_state
@@ -116,7 +67,20 @@ class _WakefulSupervisor(Supervisor):  # type: ignore[misc] # supervisor ships n
         events.subscribe(events.ProcessStateEvent, self._on_state)
         # The first programs need not wait for the first full second.
         self._wakeup.again()
+        signal_queue.release()
+        # Who was asked to stop by now starts nothing.
+        self.handle_signal()
         super().runforever()
+
+    def handle_signal(self) -> None:
+        # supervisord takes one a round, and the next one may be a second away.
+        while self.options.signal_receiver:
+            super().handle_signal()
+
+    def tick(self, now: float | None = None) -> None:
+        super().tick(now)
+        # This process stays without threads, so its log has none that would write what is pending.
+        logs.flush_pending()
 
     def reap(self, once: bool = False, recursionguard: int = 0) -> None:
         children = len(self.options.pidhistory)
@@ -133,10 +97,10 @@ class _WakefulSupervisor(Supervisor):  # type: ignore[misc] # supervisor ships n
 class _Run:
     """One life of supervisord, from reading its file to the last program's end."""
 
-    def __init__(self, path: str, *, first: bool) -> None:
+    def __init__(self, path: str, signals: SignalQueue, *, first: bool) -> None:
         self.has_failed = False
-        self._loops = CrashLoops()
-        self._options = _Options()
+        self._policy = RestartPolicy(self._fail)
+        self._options = Options(signals)
         self._options.realize(["--configuration", path, "--nodaemon"], doc="")
         self._options.first, self._options.test = first, False
 
@@ -145,10 +109,13 @@ class _Run:
         options = self._options
         options.keep_output()
         wakeup = Wakeup(options)
+        supervisor = _WakefulSupervisor(options, wakeup, self._on_state)
         try:
-            _WakefulSupervisor(options, wakeup, self._on_state).main()
+            supervisor.main()
         except ExitNow:
             log.debug("every program has ended")
+            # A request to stop that came while the last program ended goes before the reload.
+            supervisor.handle_signal()
         finally:
             wakeup.close()
             os.close(options.output)
@@ -157,33 +124,9 @@ class _Run:
         return int(options.mood)
 
     def _on_state(self, event: Any) -> None:
-        name = event.process.config.name
-        if self._options.mood != SupervisorStates.RUNNING:
-            return
-        if name in CRITICAL_PROGRAMS:
-            if isinstance(event, events.ProcessStateFatalEvent):
-                self._give_up(name, "it does not start")
-            elif isinstance(event, _ENDS) and self._loops.exited(name, time.monotonic()):
-                self._give_up(name, "it keeps ending")
-        elif isinstance(event, events.ProcessStateExitedEvent) and self._loops.exited(name, time.monotonic()):
-            self._pause(event.process)
+        if self._options.mood == SupervisorStates.RUNNING:
+            self._policy.note(event)
 
-    def _give_up(self, program: str, reason: str) -> None:
-        """End the container for a program that it is nothing without."""
-        log.error(
-            "the appliance ends: a program that it needs can't be kept running",
-            extra={log_keys.PROGRAM: program, log_keys.REASON: reason},
-        )
+    def _fail(self) -> None:
         self.has_failed = True
         self._options.mood = SupervisorStates.SHUTDOWN
-
-    def _pause(self, process: Any) -> None:
-        """Let a program that keeps ending wait as many seconds as it has ended times; else it starts at once."""
-        exits = self._loops.exits(process.config.name, time.monotonic())
-        log.warning(
-            "a program keeps ending; it is started again after a pause",
-            extra={log_keys.PROGRAM: process.config.name, log_keys.SECONDS: exits},
-        )
-        # BACKOFF adds one to the counter and waits as many seconds.
-        process.backoff = exits - 1
-        process.change_state(ProcessStates.BACKOFF)

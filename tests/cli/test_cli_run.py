@@ -46,12 +46,13 @@ def place() -> Iterator[AppliancePlace]:
 def refused(
     place: AppliancePlace,
     *arguments: str,
+    command: tuple[str, ...] = (SSCSI, "run"),
     stdout: int = subprocess.PIPE,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Exit code and standard error of an appliance that does not start."""
     answer = subprocess.run(
-        [SSCSI, "run", *arguments],
+        [*command, *arguments],
         env=place.environ | dict(environ or {}),
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -182,7 +183,8 @@ def test_a_stock_supervisord_runs_the_same_file_with_the_printed_environment(
     [
         (["--no-such-flag"], {}, 2, "--no-such-flag"),
         (["--rotation-poll-interval=2"], {}, 2, "--rotation-poll-interval"),
-        ([], {"SSCSI_CLUSTER": "kubernetes"}, 2, "--cluster"),
+        ([], {"SSCSI_CLUSTER": "kubernetes", "KUBECONFIG": "/no/such/file"}, 1, "/no/such/file"),
+        ([], {"SSCSI_CLUSTER": "kubernetes", "HOME": "/no/such/home"}, 1, "--kubeconfig"),
         ([], {"SSCSI_CLUSTER": "dir:/no/such/directory"}, 1, "/no/such/directory"),
         ([], {"CSI_ENDPOINT": "unix:///no/such/directory/csi.sock"}, 1, "/no/such/directory"),
         ([], {"SSCSI_RUN_DIR": "/proc/no-run-directory"}, 1, "SSCSI_RUN_DIR"),
@@ -208,6 +210,12 @@ def test_an_output_that_supervisord_cannot_open_is_told_before_anything_starts(p
         code, text = refused(place, stdout=theirs.fileno())
     assert code == 1
     assert "stdout" in text and "pipe" in text
+
+
+def test_too_few_open_files_are_told_before_anything_starts(place: AppliancePlace) -> None:
+    code, text = refused(place, command=("sh", "-c", 'ulimit -n 256; exec "$0" run', SSCSI))
+    assert (code, len(text.splitlines())) == (1, 1), text
+    assert "RLIMIT_NOFILE" in text and "256" in text and "ulimit" in text
 
 
 def test_help_lists_every_variable_and_flag(place: AppliancePlace) -> None:

@@ -12,6 +12,7 @@ from supervisor.options import ServerOptions
 
 from sscsi.cli.environment import STOP_MARGIN_SECONDS, STOP_WAIT_SECONDS, complete
 from sscsi.cli.programs import LAUNCHER, MODULES
+from sscsi.cli.run import SUPERVISORD_DESCRIPTORS
 from sscsi.core.crash_loop import CRITICAL_PROGRAMS, EXIT_LIMIT
 from sscsi.process import launch
 from sscsi.provider_file import config as provider_file_config
@@ -28,13 +29,18 @@ def text() -> str:
         return file.read()
 
 
-def programs(tmp_path: Any, **environ: str) -> dict[str, Any]:
+def options_of(tmp_path: Any, **environ: str) -> Any:
     given = {"SSCSI_CLUSTER": "dir:/classes", "SSCSI_RUN_DIR": str(tmp_path)} | environ
     options = ServerOptions()
     options.environ_expansions = {
         f"ENV_{name}": value for name, value in complete([], given, host_name="host-1").variables.items()
     }
     options.realize(["--configuration", CONF], doc="")
+    return options
+
+
+def programs(tmp_path: Any, **environ: str) -> dict[str, Any]:
+    options = options_of(tmp_path, **environ)
     return {group.name: group.process_configs[0] for group in options.process_group_configs}
 
 
@@ -154,6 +160,10 @@ def test_the_file_provider_which_takes_no_flags_here_is_given_its_grace(tmp_path
     assert command(program) == ["sscsi-provider-file"]
     grace = provider_file_config.parse(["--root=/s"], {}).stop_grace_seconds
     assert program.stopwaitsecs >= grace + STOP_MARGIN_SECONDS
+
+
+def test_supervisord_keeps_as_many_descriptors_for_itself_as_sscsi_run_believes(tmp_path: Any) -> None:
+    assert options_of(tmp_path).minfds == SUPERVISORD_DESCRIPTORS
 
 
 def test_no_log_goes_to_a_file_and_nobody_can_give_orders(tmp_path: Any) -> None:

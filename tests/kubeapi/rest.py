@@ -8,6 +8,7 @@ import urllib3
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 # How kubectl asks for a list, to print it.
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"

@@ -13,6 +13,9 @@ from tests.support import leftovers
 from tests.support.own_mounts import own_mounts
 from tests.support.require import lacking, required
 
+# The API server of the test run, for whoever asks for it.
+pytest_plugins = ["tests.kubeapi.fixtures"]
+
 # pytest names its directory in /tmp by the user; without these it asks the uid, which is root's in a user namespace.
 if not os.environ.keys() & {"LOGNAME", "USER"}:
     os.environ["LOGNAME"] = f"uid-{os.getuid()}"

@@ -1,4 +1,4 @@
-"""What every Cluster does, on the fake and on the directory of YAML files."""
+"""What every Cluster does: the fake, the directory of YAML files, the Kubernetes API."""
 
 import base64
 import contextlib
@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from sidecars.statussync.directory_cluster import DirectoryCluster
+from sidecars.statussync.kube.cluster import KubernetesCluster
 from sscsi.core.pod_status import KIND as STATUS_KIND
 from sscsi.core.pod_status import build_status
 from sscsi.core.provider_class import SecretProviderClass
@@ -25,16 +26,23 @@ from sscsi.errors import (
 )
 from sscsi.ports import Cluster, ClusterObject, ObjectKey
 from tests.fakes.fake_cluster import FakeCluster
-from tests.statussync.making import make_class, make_secret_object, make_volume
+from tests.kubeapi import adapter, manifests
+from tests.kubeapi.kube_api import SERVICE_ACCOUNT, KubeApi
+from tests.statussync.making import RULES, make_class, make_secret_object, make_volume
+from tests.support.waiting import wait_until
 
-STATUS = ObjectKey(STATUS_KIND, "default", "web-default-app")
-SECRET = ObjectKey(SECRET_KIND, "default", "db")
+
+def key_in(namespace: str, kind: str) -> ObjectKey:
+    return ObjectKey(kind, namespace, f"web-{namespace}-app" if kind == STATUS_KIND else "db")
 
 
 class Harness(Protocol):
     """A cluster, and how a test changes and looks at what is behind it."""
 
     cluster: Cluster
+    namespace: str
+    removes_secrets: bool
+    """Whether Secrets that nobody wants are status-sync's to remove; the API has a garbage collector for them."""
 
     def put_class(self, spc: SecretProviderClass) -> None: ...
 
@@ -48,8 +56,15 @@ class Harness(Protocol):
 
     def go_away(self) -> None: ...
 
+    def pod_uid(self) -> str:
+        """The uid of a pod `web` that there is."""
+        return "uid-1"
 
-class FakeHarness:
+
+class FakeHarness(Harness):
+    namespace = "default"
+    removes_secrets = True
+
     def __init__(self) -> None:
         self.fake = FakeCluster()
         self.cluster: Cluster = self.fake
@@ -73,7 +88,10 @@ class FakeHarness:
         self.fake.is_away = True
 
 
-class DirectoryHarness:
+class DirectoryHarness(Harness):
+    namespace = "default"
+    removes_secrets = True
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self.directory = DirectoryCluster(str(path))
@@ -135,10 +153,56 @@ def _spec(spc: SecretProviderClass) -> object:
     }
 
 
-@pytest.fixture(params=["fake", "directory"])
+class KubernetesHarness(Harness):
+    removes_secrets = False
+
+    def __init__(self, kube_api: KubeApi, cluster: KubernetesCluster, namespace: str) -> None:
+        self._kube_api = kube_api
+        self.cluster: Cluster = cluster
+        self.namespace = namespace
+
+    def put_class(self, spc: SecretProviderClass) -> None:
+        adapter.put_class(
+            self._kube_api, spc.namespace, spc.name, _spec(spc), annotations=dict(spc.annotations)
+        )
+
+    def break_class(self, namespace: str, name: str) -> None:
+        pytest.skip("the API server takes no class that is not of the definition's shape")
+
+    def remove_class(self, namespace: str, name: str) -> None:
+        adapter.remove_class(self._kube_api, namespace, name)
+
+    def put_foreign(self, key: ObjectKey) -> None:
+        if key.kind == STATUS_KIND:
+            pytest.skip("of status objects it is the pod that tells whose they are: tests/kubeapi has those")
+        collection = adapter.path_of(key).rpartition("/")[0]
+        self._kube_api.client().create(collection, {"metadata": {"name": key.name}})
+
+    def read(self, key: ObjectKey) -> Mapping[str, Any] | None:
+        return adapter.read(self._kube_api, key)
+
+    def go_away(self) -> None:
+        self.cluster.stop()
+
+    def pod_uid(self) -> str:
+        return adapter.make_pod(self._kube_api, self.namespace)
+
+
+@pytest.fixture(params=["fake", "directory", "kubernetes"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
     if request.param == "fake":
         yield FakeHarness()
+        return
+    if request.param == "kubernetes":
+        kube_api: KubeApi = request.getfixturevalue("kube_api")
+        with (
+            kube_api.applied(manifests.RBAC_SYNCING),
+            kube_api.namespace() as namespace,
+            adapter.adapter(kube_api) as cluster,
+        ):
+            token = kube_api.token(SERVICE_ACCOUNT)
+            wait_until(lambda: kube_api.may(token, "create", "secrets"), "the role counts")
+            yield KubernetesHarness(kube_api, cluster, namespace)
         return
     path = tmp_path / "cluster"
     path.mkdir()
@@ -150,12 +214,12 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]
 def _object(key: ObjectKey, value: str = "1") -> ClusterObject:
     """An object as the reconciler makes it; `value` is what it is about."""
     if key.kind == STATUS_KIND:
-        volume = make_volume(object_versions=(("password", value),))
+        volume = make_volume(pod_namespace=key.namespace, object_versions=(("password", value),))
         manifest = build_status([volume], node_id="node-1", synced=None)
     else:
-        spc = make_class(make_secret_object(key.name, password="p"))
+        spc = make_class(make_secret_object(key.name, password="p"), namespace=key.namespace)
         owner = {"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": "uid-1"}
-        manifest = build_secret(spc, 0, {"p": value.encode()}, [owner])
+        manifest = build_secret(spc, 0, {"p": value.encode()}, [owner], RULES)
     return ClusterObject(key=key, manifest=manifest)
 
 
@@ -166,12 +230,22 @@ def _value(found: Mapping[str, Any]) -> str:
     return base64.b64decode(found["data"]["password"]).decode()
 
 
-def _get(harness: Harness, namespace: str = "default", name: str = "app") -> SecretProviderClass:
-    return harness.cluster.get_class(namespace, name, timeout_seconds=5.0)
+def _get(harness: Harness) -> SecretProviderClass:
+    return harness.cluster.get_class(harness.namespace, "app", timeout_seconds=5.0)
+
+
+@pytest.fixture
+def key(harness: Harness, kind: str) -> ObjectKey:
+    return key_in(harness.namespace, kind)
 
 
 def test_a_class_is_read_with_all_its_fields(harness: Harness) -> None:
-    spc = make_class(make_secret_object(password="p"), annotations={"a": "b"}, parameters={"x": "y"})
+    spc = make_class(
+        make_secret_object(password="p"),
+        namespace=harness.namespace,
+        annotations={"a": "b"},
+        parameters={"x": "y"},
+    )
     harness.put_class(spc)
     found = _get(harness)
     assert dataclasses.replace(found, uid=spc.uid, generation=spc.generation) == spc
@@ -186,53 +260,64 @@ def test_a_missing_class_is_not_found_with_the_api_servers_words(harness: Harnes
 
 
 def test_a_class_of_another_namespace_is_not_found(harness: Harness) -> None:
-    harness.put_class(make_class(namespace="other"))
+    harness.put_class(make_class(namespace="kube-system"))
     with pytest.raises(ClassNotFoundError):
         _get(harness)
 
 
 def test_a_broken_class_is_invalid(harness: Harness) -> None:
-    harness.break_class("default", "app")
+    harness.break_class(harness.namespace, "app")
     with pytest.raises(ClassInvalidError):
         _get(harness)
 
 
 def test_a_changed_class_is_read_as_it_is_now(harness: Harness) -> None:
-    harness.put_class(make_class(provider="one"))
+    harness.put_class(make_class(namespace=harness.namespace, provider="one"))
     assert _get(harness).provider == "one"
-    harness.put_class(make_class(provider="two", generation=2))
-    assert _get(harness).provider == "two"
+    harness.put_class(make_class(namespace=harness.namespace, provider="two", generation=2))
+    wait_until(lambda: _get(harness).provider == "two", "the change is heard of")
 
 
 def test_the_revision_of_a_class_differs_after_each_change_and_only_then(harness: Harness) -> None:
-    name = ("default", "app")
+    name = (harness.namespace, "app")
+    seen: list[object] = []
 
-    def revision() -> object:
-        return harness.cluster.class_revisions({name})[name]
+    def differs() -> bool:
+        now = harness.cluster.class_revisions({name})[name]
+        if now in seen:
+            return False
+        seen.append(now)
+        return True
 
-    absent = revision()
-    assert revision() == absent
-    harness.put_class(make_class(provider="one"))
-    first = revision()
-    assert first != absent
-    assert revision() == first
-    harness.put_class(make_class(provider="two", generation=2))
-    second = revision()
-    assert second != first
-    harness.break_class("default", "app")
-    broken = revision()
-    assert broken != second
-    harness.remove_class("default", "app")
-    assert revision() not in (second, broken)
+    def goes_back() -> bool:
+        return harness.cluster.class_revisions({name})[name] == seen[0]
+
+    assert differs()
+    assert not differs()
+    for generation, provider in enumerate(("one", "two"), 1):
+        harness.put_class(make_class(namespace=harness.namespace, provider=provider, generation=generation))
+        wait_until(differs, f"the class of provider {provider} is heard of")
+        assert not differs()
+    harness.remove_class(harness.namespace, "app")
+    wait_until(goes_back, "the end of the class is heard of")
+
+
+def test_a_class_that_breaks_has_another_revision(harness: Harness) -> None:
+    name = (harness.namespace, "app")
+    harness.put_class(make_class(namespace=harness.namespace))
+    before = harness.cluster.class_revisions({name})[name]
+    harness.break_class(harness.namespace, "app")
+    assert harness.cluster.class_revisions({name})[name] != before
 
 
 def test_revisions_are_of_the_classes_in_use_only(harness: Harness) -> None:
-    harness.put_class(make_class())
-    harness.put_class(make_class(name="other"))
-    assert harness.cluster.class_revisions({("default", "app")}).keys() == {("default", "app")}
+    harness.put_class(make_class(namespace=harness.namespace))
+    harness.put_class(make_class(namespace=harness.namespace, name="other"))
+    name = (harness.namespace, "app")
+    assert harness.cluster.class_revisions({name}).keys() == {name}
 
 
-@pytest.mark.parametrize("key", [STATUS, SECRET], ids=["status", "secret"])
+@pytest.mark.parametrize("kind", [STATUS_KIND, SECRET_KIND])
 class TestObjects:
     def test_an_object_is_written_once(self, harness: Harness, key: ObjectKey) -> None:
         assert harness.cluster.apply(_object(key)) is True
@@ -250,6 +335,11 @@ class TestObjects:
 
     def test_a_written_object_is_listed_until_it_is_removed(self, harness: Harness, key: ObjectKey) -> None:
         harness.cluster.apply(_object(key))
+        if key.kind == SECRET_KIND and not harness.removes_secrets:
+            assert harness.cluster.list_own(key.kind) == set()
+            assert harness.cluster.delete(key) is False
+            assert harness.read(key) is not None
+            return
         assert harness.cluster.list_own(key.kind) == {key}
         assert harness.cluster.delete(key) is True
         assert harness.cluster.list_own(key.kind) == set()
@@ -277,23 +367,33 @@ class TestObjects:
 
 
 def test_an_owner_of_a_secret_has_the_four_fields_of_an_owner_reference(harness: Harness) -> None:
-    harness.cluster.apply(_object(STATUS))
-    (owner,) = harness.cluster.owners(make_volume(), STATUS)
+    status = key_in(harness.namespace, STATUS_KIND)
+    volume = make_volume(pod_namespace=harness.namespace, pod_uid=harness.pod_uid())
+    harness.cluster.apply(_object(status))
+    (owner,) = harness.cluster.owners(volume, status)
     assert owner.keys() == {"apiVersion", "kind", "name", "uid"}
     assert all(owner.values())
+    assert harness.cluster.owned_by_status(volume, timeout_seconds=5.0) in {True, False}
 
 
-def test_a_cluster_that_is_away_is_unavailable(harness: Harness) -> None:
-    harness.put_class(make_class())
-    harness.cluster.apply(_object(STATUS))
+@pytest.mark.parametrize("kind", [STATUS_KIND, SECRET_KIND])
+def test_a_cluster_that_is_away_is_unavailable(harness: Harness, key: ObjectKey) -> None:
+    harness.cluster.apply(_object(key))
     harness.go_away()
     with pytest.raises(ClusterUnavailableError):
         _get(harness)
     with pytest.raises(ClusterUnavailableError):
-        harness.cluster.class_revisions({("default", "app")})
+        harness.cluster.apply(_object(key, "2"))
+    if key.kind == STATUS_KIND or harness.removes_secrets:
+        with pytest.raises(ClusterUnavailableError):
+            harness.cluster.delete(key)
+
+
+def test_without_a_watch_all_else_is_unavailable_too(harness: Harness) -> None:
+    if not harness.removes_secrets:
+        pytest.skip("what a watch told stays known")
+    harness.go_away()
     with pytest.raises(ClusterUnavailableError):
-        harness.cluster.apply(_object(STATUS, "2"))
-    with pytest.raises(ClusterUnavailableError):
-        harness.cluster.delete(STATUS)
+        harness.cluster.class_revisions({(harness.namespace, "app")})
     with pytest.raises(ClusterUnavailableError):
         harness.cluster.list_own(STATUS_KIND)

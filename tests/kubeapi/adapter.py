@@ -62,18 +62,21 @@ def replica_set(name: str = "web-1", uid: str = "11111111-1111-1111-1111-1111111
     return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": uid}
 
 
-def put_class(kube_api: KubeApi, namespace: str, name: str, spec: dict[str, Any]) -> None:
+def put_class(
+    kube_api: KubeApi, namespace: str, name: str, spec: object, *, annotations: dict[str, str] | None = None
+) -> None:
     """Make the class, or make it another."""
     path = f"/apis/{GROUP}/v1/namespaces/{namespace}/secretproviderclasses"
     existing = {item["metadata"]["name"]: item for item in kube_api.client().list(path)}
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace, "annotations": annotations or {}}
     document = {
         "apiVersion": f"{GROUP}/v1",
         "kind": "SecretProviderClass",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": metadata,
         "spec": spec,
     }
     if name in existing:
-        document["metadata"]["resourceVersion"] = existing[name]["metadata"]["resourceVersion"]  # type: ignore[index]
+        metadata["resourceVersion"] = existing[name]["metadata"]["resourceVersion"]
         kube_api.client().replace(f"{path}/{name}", document)
     else:
         kube_api.client().create(path, document)

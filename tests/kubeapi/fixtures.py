@@ -1,3 +1,5 @@
+"""The API server of the test run as fixtures."""
+
 import os
 from collections.abc import Iterator
 

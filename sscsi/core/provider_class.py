@@ -11,10 +11,14 @@ KIND = "SecretProviderClass"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SecretObjectData:
-    """One key of a synced Secret: `object_name` is a path in the volume, `key` a key of Secret.data."""
+    """One key of a synced Secret: `object_name` is a path in the volume, `key` a key of Secret.data.
+
+    With a `json_key`, which upstream has not, the file is a JSON object, and that value of it is taken.
+    """
 
     object_name: str
     key: str
+    json_key: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,7 @@ def _secret_object_data(value: object, path: tuple[str | int, ...]) -> SecretObj
     return SecretObjectData(
         object_name=_string(fields.get("objectName"), (*path, "objectName")),
         key=_string(fields.get("key"), (*path, "key")),
+        json_key=_string(fields.get("jsonKey"), (*path, "jsonKey")),
     )
 
 

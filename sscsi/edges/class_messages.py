@@ -83,7 +83,7 @@ def _secret_object_to_message(secret_object: SecretObject) -> sscsi_pb2.SecretOb
         labels=secret_object.labels,
         annotations=secret_object.annotations,
         data=[
-            sscsi_pb2.SecretObjectData(object_name=entry.object_name, key=entry.key)
+            sscsi_pb2.SecretObjectData(object_name=entry.object_name, key=entry.key, json_key=entry.json_key)
             for entry in secret_object.data
         ],
     )
@@ -95,5 +95,8 @@ def _secret_object_from_message(message: sscsi_pb2.SecretObject) -> SecretObject
         type=message.type,
         labels=dict(message.labels),
         annotations=dict(message.annotations),
-        data=tuple(SecretObjectData(object_name=entry.object_name, key=entry.key) for entry in message.data),
+        data=tuple(
+            SecretObjectData(object_name=entry.object_name, key=entry.key, json_key=entry.json_key)
+            for entry in message.data
+        ),
     )

@@ -303,15 +303,19 @@ class SecretObjectData(google.protobuf.message.Message):
 
     OBJECT_NAME_FIELD_NUMBER: builtins.int
     KEY_FIELD_NUMBER: builtins.int
+    JSON_KEY_FIELD_NUMBER: builtins.int
     object_name: builtins.str
     key: builtins.str
+    json_key: builtins.str
+    """Empty: the file as it is. Otherwise the file is a JSON object, and this names the value in it."""
     def __init__(
         self,
         *,
         object_name: builtins.str = ...,
         key: builtins.str = ...,
+        json_key: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["key", b"key", "object_name", b"object_name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["json_key", b"json_key", "key", b"key", "object_name", b"object_name"]) -> None: ...
 
 global___SecretObjectData = SecretObjectData
 

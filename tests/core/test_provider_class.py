@@ -26,7 +26,7 @@ MANIFEST: dict[str, Any] = {
                 "type": "kubernetes.io/tls",
                 "labels": {"l": "1"},
                 "annotations": {"n": "2"},
-                "data": [{"objectName": "tls/key", "key": "tls.key"}],
+                "data": [{"objectName": "tls/key", "key": "tls.key", "jsonKey": "pem"}],
             }
         ],
     },
@@ -39,6 +39,7 @@ STRING_FIELDS = [
     ("spec", "secretObjects", 0, "type"),
     ("spec", "secretObjects", 0, "data", 0, "objectName"),
     ("spec", "secretObjects", 0, "data", 0, "key"),
+    ("spec", "secretObjects", 0, "data", 0, "jsonKey"),
     ("metadata", "annotations", "a"),
     ("spec", "parameters", "objects"),
     ("spec", "secretObjects", 0, "labels", "l"),
@@ -85,7 +86,7 @@ def test_a_whole_manifest_is_read() -> None:
                 type="kubernetes.io/tls",
                 labels={"l": "1"},
                 annotations={"n": "2"},
-                data=(SecretObjectData(object_name="tls/key", key="tls.key"),),
+                data=(SecretObjectData(object_name="tls/key", key="tls.key", json_key="pem"),),
             ),
         ),
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecars.statussync.class_documents import Definition, read_definitions
-from sscsi.core.provider_class import SecretProviderClass
+from sscsi.core.provider_class import SecretObjectData, SecretProviderClass
 
 HEAD = """\
 apiVersion: secrets-store.csi.x-k8s.io/v1
@@ -50,6 +50,7 @@ spec:
       data:
         - objectName: a
           key: k
+        - {objectName: b, key: l, jsonKey: x.y}
 """
 )
 
@@ -66,7 +67,10 @@ def test_a_class_is_read_with_all_its_fields() -> None:
         {"a": "b"},
         {"c": "d"},
     )
-    assert [(item.object_name, item.key) for item in entry.data] == [("a", "k")]
+    assert entry.data == (
+        SecretObjectData(object_name="a", key="k"),
+        SecretObjectData(object_name="b", key="l", json_key="x.y"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -225,11 +229,12 @@ def test_the_uid_is_of_the_name_and_the_generation_of_the_spec() -> None:
     moved = only_class("# one more line\n" + FULL)
     noted = only_class(FULL.replace('team: "1"', 'team: "2"'))
     changed = only_class(FULL.replace("key: k", "key: l"))
+    picked = only_class(FULL.replace("jsonKey: x.y", "jsonKey: x.z"))
     renamed = only_class(FULL.replace("name: app", "name: other"))
     assert (moved.uid, moved.generation) == (first.uid, first.generation)
     assert noted.generation == first.generation
     assert changed.uid == first.uid
-    assert changed.generation != first.generation
+    assert len({spc.generation for spc in (first, changed, picked)}) == 3
     assert renamed.uid != first.uid
     assert 0 < first.generation < 2**63
 

@@ -214,11 +214,14 @@ class VolumeFeed(Protocol):
 class VolumeFiles(Protocol):
     """Reads what a published volume holds."""
 
-    def read(self, volume: PublishedVolume, names: Sequence[str], *, limit_bytes: int) -> dict[str, bytes]:
+    def read(
+        self, volume: PublishedVolume, names: Sequence[str] | None, *, limit_bytes: int
+    ) -> dict[str, bytes]:
         """Content of the regular files `names`, paths below the volume as its pod sees them, by name.
 
         A file that is not there is left out; of a larger file come `limit_bytes` + 1 bytes, so that the
-        caller sees that it is too large. All content is of one moment: never half before a swap and half
+        caller sees that it is too large. Without `names` every regular file is read, in the order of names; once
+        they are larger than that all together, no more are. All content is of one moment: never half before a swap and half
         after. Raises TargetPathError when the volume can't be read now.
         """
 

@@ -41,9 +41,13 @@ def swapped(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(root: Path, names: Sequence[str], *, data_directory: str = VERSION) -> dict[str, bytes]:
+def read(root: Path, names: Sequence[str] | None, *, data_directory: str = VERSION) -> dict[str, bytes]:
     volume = make_volume(target_path=str(root), data_directory=data_directory)
     return VolumeReader().read(volume, names, limit_bytes=LIMIT)
+
+
+def read_every(root: Path, *, data_directory: str = VERSION) -> dict[str, bytes]:
+    return read(root, None, data_directory=data_directory)
 
 
 def test_requested_files_are_read_through_the_data_link(swapped: Path) -> None:
@@ -56,6 +60,44 @@ def test_a_volume_without_the_data_link_is_read_as_plain_files(tmp_path: Path) -
     os.mkfifo(tmp_path / "fifo")
     names = ["a", "nested/b", "..x", "link", "fifo", "a/b"]
     assert read(tmp_path, names, data_directory="") == {"a": b"one", "nested/b": b"two"}
+
+
+def test_without_names_every_file_of_the_version_is_read_and_no_link_followed(swapped: Path) -> None:
+    (swapped / VERSION / "file").symlink_to("/etc/hostname")
+    (swapped / VERSION / "directory").symlink_to("/etc")
+    (swapped / VERSION / "nested" / "up").symlink_to("../a")
+    (swapped / "stray").write_bytes(b"not of this version")
+    os.mkfifo(swapped / VERSION / "fifo")
+    assert read_every(swapped) == {"a": b"one", "nested/b": b"two"}
+
+
+def test_without_names_every_plain_file_of_a_self_writing_provider_is_read(tmp_path: Path) -> None:
+    write_version(
+        tmp_path, ".", {"b": b"one", "a/b/c": b"two", "..x/y": b"hidden", "a/..z": b"shown", ".d": b""}
+    )
+    (tmp_path / "link").symlink_to("b")
+    contents = read_every(tmp_path, data_directory="")
+    assert contents == {".d": b"", "a/..z": b"shown", "a/b/c": b"two", "b": b"one"}
+    assert list(contents) == sorted(contents)
+
+
+def test_no_more_files_are_read_than_tell_that_they_are_too_large(swapped: Path) -> None:
+    half = b"x" * (LIMIT // 2 + 1)
+    write_version(swapped, VERSION, {"a": half, "b": half, "c": half})
+    assert read_every(swapped) == {"a": half, "b": half}
+
+
+def test_a_volume_of_no_file_has_none(tmp_path: Path) -> None:
+    assert read_every(tmp_path, data_directory="") == {}
+
+
+def test_directories_without_end_are_refused(tmp_path: Path) -> None:
+    directory = tmp_path
+    for _ in range(70):
+        directory = directory / "d"
+    directory.mkdir(parents=True)
+    with pytest.raises(TargetPathError, match="ENAMETOOLONG"):
+        read_every(tmp_path, data_directory="")
 
 
 def test_files_of_mode_zero_are_read(swapped: Path) -> None:
@@ -86,8 +128,9 @@ def test_no_link_within_a_version_is_followed(swapped: Path) -> None:
 @pytest.mark.parametrize("target", ["/etc", "../..", "..", "nested", "..x/../.."])
 def test_a_data_link_that_leads_out_is_refused(swapped: Path, target: str) -> None:
     swap(swapped, target)
-    with pytest.raises(TargetPathError, match="leads out of it"):
-        read(swapped, ["a"])
+    for names in (["a"], None):
+        with pytest.raises(TargetPathError, match="leads out of it"):
+            read(swapped, names)
 
 
 def test_a_data_link_that_leads_nowhere_is_said_so(swapped: Path) -> None:
@@ -134,7 +177,7 @@ def test_all_content_is_of_one_version_while_versions_are_swapped(tmp_path: Path
         deadline = time.monotonic() + 20.0
         while len(whole) < 20 and time.monotonic() < deadline:
             with contextlib.suppress(TargetPathError):  # "changes too quickly" is an honest answer here
-                content = read(tmp_path, names)
+                content = read(tmp_path, names if len(whole) % 2 else None)
                 assert content.keys() == set(names)
                 assert len(set(content.values())) == 1
                 whole |= set(content.values())
@@ -149,6 +192,7 @@ def test_reading_leaves_no_descriptor_open(swapped: Path) -> None:
     read(swapped, names)
     before = len(os.listdir("/proc/self/fd"))
     read(swapped, names)
+    read_every(swapped)
     assert len(os.listdir("/proc/self/fd")) == before
 
 

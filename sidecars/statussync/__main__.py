@@ -1,5 +1,6 @@
 """The program `sscsi-statussync`: its real parts, wired."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -8,6 +9,7 @@ from sidecars.statussync.config import Config, parse
 from sidecars.statussync.credentials import kubeconfig_paths
 from sidecars.statussync.directory_cluster import DirectoryCluster
 from sidecars.statussync.room import StatusSyncRoom
+from sidecars.statussync.secret_rules import secret_rules
 from sscsi.edges.volume_reader import VolumeReader
 from sscsi.edges.volumes_grpc import VolumesClient
 from sscsi.ports import Cluster
@@ -20,19 +22,16 @@ _NICENESS = 5
 def serve(config: Config, stop: threading.Event) -> int:
     """Run the room; the exit code."""
     os.nice(_NICENESS)
-    cluster = _cluster(config)
-    try:
-        room = StatusSyncRoom(
+    with contextlib.closing(_cluster(config)) as cluster:
+        return StatusSyncRoom(
             cluster=cluster,
             feed=VolumesClient(config.node_socket_path),
             files=VolumeReader(),
+            rules=secret_rules(allow_privileged_types=config.allow_privileged_types),
             run_directory=config.run_directory,
             node_id=config.node_id,
             stop_grace_seconds=config.stop_grace_seconds,
-        )
-        return room.run(stop)
-    finally:
-        cluster.close()
+        ).run(stop)
 
 
 def _cluster(config: Config) -> Cluster:

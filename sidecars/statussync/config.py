@@ -49,6 +49,13 @@ _FLAGS = (
         default=1800.0,
         help="How long a watch lasts at least before it is asked for anew; at most twice as long.",
     ),
+    Flag(
+        name="allow-privileged-secret-types",
+        default=False,
+        help="Make Secrets of types bootstrap.kubernetes.io/token and kubernetes.io/service-account-token, which give "
+        "rights to whoever may write a class.",
+        variable="SSCSI_ALLOW_PRIVILEGED_SECRET_TYPES",
+    ),
     Flag(name="stop-grace", default=2.0, help="How long calls under way may go on when asked to stop."),
     *LOG_FLAGS,
 )
@@ -69,6 +76,8 @@ class Config:
     """Directory of the rooms' sockets."""
     node_id: str
     """Value of the node label; empty where there is but one node."""
+    allow_privileged_types: bool
+    """Make Secrets of the types by which the API gives rights."""
     stop_grace_seconds: float
     log_as_json: bool
     log_verbosity: int
@@ -113,6 +122,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         watch_seconds=flags.seconds("kube-watch-timeout"),
         run_directory=flags.text("run-dir"),
         node_id=flags.text("nodeid"),
+        allow_privileged_types=flags.boolean("allow-privileged-secret-types"),
         stop_grace_seconds=flags.seconds("stop-grace"),
         log_as_json=flags.boolean("log-format-json"),
         log_verbosity=flags.integer("v"),

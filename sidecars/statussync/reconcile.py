@@ -9,6 +9,7 @@ from sidecars.statussync.secret_plan import Conflict, find_wishes, plan_secret
 from sidecars.statussync.volume_set import VolumeSet
 from sscsi.core import log_keys, pod_status, secret_data
 from sscsi.core.published_volume import PublishedVolume
+from sscsi.core.secret_data import SecretRules
 from sscsi.core.status_conditions import SYNCED, Condition, synced
 from sscsi.errors import SecretDataError
 from sscsi.ports import ClassName, Cluster, ClusterObject, ObjectKey, VolumeFiles
@@ -34,12 +35,14 @@ class Reconciler:
         catalogue: ClassCatalogue,
         cluster: Cluster,
         files: VolumeFiles,
+        rules: SecretRules,
         node_id: str,
     ) -> None:
         self._volumes = volumes
         self._catalogue = catalogue
         self._cluster = cluster
         self._files = files
+        self._rules = rules
         self._outcomes = SecretOutcomes()
         self._node_id = node_id
 
@@ -65,7 +68,7 @@ class Reconciler:
         for index, entry in enumerate(view.spc.secret_objects if view.spc else ()):
             if view.spc and not secret_data.secret_name(entry):
                 try:
-                    secret_data.check_secret_object(view.spc, index)
+                    secret_data.check_secret_object(view.spc, index, self._rules)
                 except SecretDataError as error:
                     problems.append(str(error))
         return tuple(problems)
@@ -141,14 +144,14 @@ class Reconciler:
                 self._delete(key)
             return ()
         plan = plan_secret(key, wishes)
-        secret_data.check_secret_object(plan.spc, plan.index)
+        secret_data.check_secret_object(plan.spc, plan.index, self._rules)
         content = self._files.read(
             plan.source,
             secret_data.object_names(plan.spc, plan.index),
             limit_bytes=secret_data.MAX_SECRET_BYTES,
         )
         owners = [owner for user in plan.users for owner in self._cluster.owners(user, status_key(user))]
-        self._apply(key, secret_data.build_secret(plan.spc, plan.index, content, owners))
+        self._apply(key, secret_data.build_secret(plan.spc, plan.index, content, owners, self._rules))
         return plan.conflicts
 
     def _apply(

@@ -18,6 +18,7 @@ from sidecars.statussync.watch import VolumeWatch, poll_classes
 from sidecars.statussync.work_queue import WorkQueue
 from sscsi.core import log_keys, run_files
 from sscsi.core.room_status import RoomStatus
+from sscsi.core.secret_data import SecretRules
 from sscsi.edges.grpc_status import CLASSES_CODES, StatusInterceptor
 from sscsi.edges.room_status import state_server
 from sscsi.edges.unix_socket import SocketServer
@@ -42,6 +43,7 @@ class StatusSyncRoom:
         cluster: Cluster,
         feed: VolumeFeed,
         files: VolumeFiles,
+        rules: SecretRules,
         run_directory: str,
         node_id: str,
         stop_grace_seconds: float,
@@ -54,7 +56,12 @@ class StatusSyncRoom:
         self._problems = ProblemBoard()
         catalogue = ClassCatalogue(cluster)
         reconciler = Reconciler(
-            volumes=self._volumes, catalogue=catalogue, cluster=cluster, files=files, node_id=node_id
+            volumes=self._volumes,
+            catalogue=catalogue,
+            cluster=cluster,
+            files=files,
+            rules=rules,
+            node_id=node_id,
         )
         self._controller = Controller(
             volumes=self._volumes,

@@ -3,9 +3,12 @@
 import dataclasses
 from typing import Any
 
+from sidecars.statussync.key_store import read_key_store
 from sscsi.core.provider_class import SecretObject, SecretObjectData, SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
+from sscsi.core.secret_data import SecretRules
 
+RULES = SecretRules(allow_privileged_types=False, read_key_store=read_key_store)
 VERSION = "..2025_11_24_01_02_03.1"
 
 

@@ -21,7 +21,7 @@ from sscsi.ports import ObjectKey
 from tests.fakes.fake_cluster import FakeCluster
 from tests.fakes.fake_volume_files import FakeVolumeFiles
 from tests.statussync.fake_node_room import to_message
-from tests.statussync.making import make_class, make_volume
+from tests.statussync.making import RULES, make_class, make_volume
 
 TIMEOUT_SECONDS = 20.0
 
@@ -42,6 +42,7 @@ class HeldCalls(ClassesService):
             catalogue=catalogue,
             cluster=cluster,
             files=FakeVolumeFiles(),
+            rules=RULES,
             node_id="node-1",
         )
         queue: WorkQueue[ObjectKey] = WorkQueue()

@@ -23,7 +23,7 @@ from sscsi.errors import ClusterUnavailableError
 from sscsi.ports import ClusterObject, ObjectKey
 from tests.fakes.fake_cluster import FakeCluster
 from tests.fakes.fake_volume_files import FakeVolumeFiles
-from tests.statussync.making import make_class, make_secret_object, make_volume
+from tests.statussync.making import RULES, make_class, make_secret_object, make_volume
 
 APP = ("default", "app")
 STATUS = ObjectKey(STATUS_KIND, "default", "web-default-app")
@@ -47,6 +47,7 @@ class Place:
             catalogue=catalogue,
             cluster=self.cluster,
             files=self.files,
+            rules=RULES,
             node_id="node-1",
         )
         self.controller = Controller(
@@ -112,6 +113,17 @@ def published(place: Place, content: bytes = b"s3cret", **changes: Any) -> Publi
     volume = make_volume(**changes)
     place.files.put(volume, password=content)
     return volume
+
+
+def test_an_entry_without_data_takes_every_file_of_the_volume(place: Place) -> None:
+    place.cluster.classes[APP] = make_class(make_secret_object("db", "Opaque"))
+    volume = make_volume()
+    place.files.put(volume, **{"password": b"s3cret", "tls/ca.pem": b"root"})
+    place.snapshot(volume)
+    assert place.data() == {"password": b"s3cret", "tls.ca.pem": b"root"}
+    place.files.put(volume, user=b"me")
+    place.put(make_volume(object_versions=(("password", "v2"),)))
+    assert place.data() == {"user": b"me"}
 
 
 def test_a_published_volume_gets_its_status_object_and_secret_and_keeps_them_until_it_goes(

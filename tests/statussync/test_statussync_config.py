@@ -61,3 +61,18 @@ def test_the_default_is_kubernetes_with_the_credentials_of_the_pod() -> None:
     assert (config.cluster_directory, config.kubeconfig) == ("", "")
     assert parse(["--nodeid=n"], {"KUBECONFIG": "/k"}).kubeconfig == "/k"
     assert parse(["--nodeid=n", "--kubeconfig=/f"], {"KUBECONFIG": "/k"}).kubeconfig == "/f"
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "allowed"),
+    [
+        ([], {}, False),
+        (["--allow-privileged-secret-types"], {}, True),
+        ([], {"SSCSI_ALLOW_PRIVILEGED_SECRET_TYPES": "true"}, True),
+        (["--allow-privileged-secret-types=false"], {"SSCSI_ALLOW_PRIVILEGED_SECRET_TYPES": "true"}, False),
+    ],
+)
+def test_privileged_secret_types_are_refused_unless_allowed(
+    argv: list[str], environ: dict[str, str], *, allowed: bool
+) -> None:
+    assert parse(["--cluster=dir:/c", *argv], environ).allow_privileged_types is allowed

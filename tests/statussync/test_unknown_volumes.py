@@ -12,7 +12,7 @@ from sscsi.core.secret_data import KIND as SECRET_KIND
 from sscsi.ports import ObjectKey
 from tests.fakes.fake_cluster import FakeCluster
 from tests.fakes.fake_volume_files import FakeVolumeFiles
-from tests.statussync.making import make_class, make_secret_object, make_volume
+from tests.statussync.making import RULES, make_class, make_secret_object, make_volume
 
 OURS = {ObjectKey(STATUS_KIND, "default", "web-default-app"), ObjectKey(SECRET_KIND, "default", "db")}
 VOLUME = make_volume()
@@ -27,7 +27,12 @@ class Room:
         volumes, self.queue = VolumeSet(lambda: 0.0), WorkQueue[ObjectKey](clock=lambda: 0.0)
         catalogue = ClassCatalogue(cluster)
         reconciler = Reconciler(
-            volumes=volumes, catalogue=catalogue, cluster=cluster, files=files, node_id="node-1"
+            volumes=volumes,
+            catalogue=catalogue,
+            cluster=cluster,
+            files=files,
+            rules=RULES,
+            node_id="node-1",
         )
         self.controller = Controller(
             volumes=volumes,

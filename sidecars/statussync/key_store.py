@@ -1,6 +1,6 @@
 """PKCS#12 files and DER, read by OpenSSL through `cryptography`.
 
-Importing this takes 17 MiB, so only a file that is no PEM has it imported. Keys become what upstream makes of
+Importing and using this takes 11 MiB, so only a file that is no PEM has it imported. Keys become what upstream makes of
 them, PKCS#1 for RSA and SEC1 for ECDSA, so that consumers see no change; others, which upstream refuses, become
 PKCS#8. Upstream writes the attributes of PKCS#12 as headers into PEM; here there are none.
 """

@@ -10,7 +10,7 @@ def secret_rules(*, allow_privileged_types: bool) -> SecretRules:
 
 
 def _read_key_store(content: bytes) -> KeyStore:
-    # OpenSSL is 17 MiB that only a file which needs it is worth.
+    # OpenSSL is 11 MiB that only a file which needs it is worth.
     from sidecars.statussync.key_store import read_key_store  # noqa: PLC0415
 
     return read_key_store(content)

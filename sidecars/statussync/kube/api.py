@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from sidecars.statussync.kube.api_errors import GARBAGE, UNREACHABLE, ApiError, from_status
-from sidecars.statussync.kube.connection import Connection, LoadConfiguration
+from sidecars.statussync.kube.connection import Connection, LoadAccess
 from sidecars.statussync.kube.rate_limit import RateLimit
 from sscsi import __version__
 from sscsi.core import log_keys
@@ -38,7 +38,7 @@ Object = dict[str, Any]
 class KubeApi:
     """The API server. Threads may share it; `close` ends what is under way."""
 
-    def __init__(self, load: LoadConfiguration, rate_limit: RateLimit) -> None:
+    def __init__(self, load: LoadAccess, rate_limit: RateLimit) -> None:
         self._load = load
         self._rate_limit = rate_limit
         self._lock = threading.Lock()

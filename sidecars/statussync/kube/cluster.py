@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 
 from sidecars.statussync.kube.api import KubeApi
 from sidecars.statussync.kube.classes import KubeClasses
-from sidecars.statussync.kube.connection import LoadConfiguration
+from sidecars.statussync.kube.connection import LoadAccess
 from sidecars.statussync.kube.owners import KubeOwners
 from sidecars.statussync.kube.rate_limit import RateLimit
 from sidecars.statussync.kube.secrets import KubeSecrets
@@ -26,7 +26,7 @@ class KubernetesCluster:
 
     def __init__(
         self,
-        load: LoadConfiguration,
+        load: LoadAccess,
         *,
         node_id: str,
         requests_per_second: float,

@@ -1,5 +1,6 @@
 """Where the API server is and who we are to it: kubeconfig, in-cluster credentials, TLS."""
 
+import dataclasses
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -7,10 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from kubernetes import config as kube_config
-from kubernetes.client import Configuration
-from kubernetes.client.rest import RESTClientObject
 
+from sidecars.statussync.kube.client_parts import ClientParts, in_cluster_parts, kubeconfig_parts
 from sscsi.errors import ConfigError
 
 # A peer that is gone without a word (its machine died) is noticed within a minute, at no request's cost: tcp(7).
@@ -23,35 +22,43 @@ _SOCKET_OPTIONS = (
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
-LoadConfiguration = Callable[[], Configuration]
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How to get at an API server: the `kubernetes` package's configuration, and connections that follow it."""
+
+    configuration: Any
+    pool: urllib3.PoolManager
 
 
-def loader(kubeconfig: str) -> LoadConfiguration:
+LoadAccess = Callable[[], Access]
+
+
+def loader(kubeconfig: str) -> LoadAccess:
     """How to get at the API server: by the kubeconfig files, or, where that is empty, as the pod that this runs in.
 
-    The function reads the files each time it is called.
+    The function reads the files each time it is called. Raises ConfigError.
     """
-    return lambda: _load(kubeconfig)
+    parts = kubeconfig_parts(kubeconfig) if kubeconfig else in_cluster_parts()
+    where = f"kubeconfig {kubeconfig}" if kubeconfig else "the in-cluster credentials"
+    return lambda: _load(parts, where)
 
 
-def _load(paths: str) -> Configuration:
-    """Raises ConfigError."""
-    configuration = Configuration()
-    where = f"kubeconfig {paths}" if paths else "the in-cluster credentials"
+def _load(parts: ClientParts, where: str) -> Access:
+    configuration = parts.new_configuration()
     try:
-        if paths:
-            kube_config.load_kube_config(paths, client_configuration=configuration)
-        else:
-            kube_config.load_incluster_config(configuration)
-    except (kube_config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+        parts.load(configuration)
+        pool = parts.new_rest_client(configuration).pool_manager
+        _share_tls(pool.connection_pool_kw)
+    except (parts.errors, OSError, ValueError, TypeError, KeyError) as error:
         # Its text may quote the file, in which there are credentials.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         raise ConfigError(f"{where} can't be used ({reason})", exit_code=1) from error
     _check_security(configuration, where)
-    return configuration
+    return Access(configuration=configuration, pool=pool)
 
 
-def _check_security(configuration: Configuration, where: str) -> None:
+def _check_security(configuration: Any, where: str) -> None:
     url = urlsplit(configuration.host)
     if not configuration.verify_ssl:
         raise ConfigError(
@@ -68,11 +75,10 @@ def _check_security(configuration: Configuration, where: str) -> None:
 class Connection:
     """Connections to one API server, with the credentials of one moment. Threads may share it."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        self._configuration = configuration
-        self._host = configuration.host.rstrip("/")
-        self._pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
-        _share_tls(self._pool.connection_pool_kw)
+    def __init__(self, access: Access) -> None:
+        self._configuration = access.configuration
+        self._host = access.configuration.host.rstrip("/")
+        self._pool = access.pool
 
     def request(
         self,

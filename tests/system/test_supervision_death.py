@@ -1,5 +1,7 @@
 """kill -9 of supervisord itself: its programs end with it, whatever they do, and `sscsi run` serves again."""
 
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -13,8 +15,9 @@ from sscsi.cli.errors import CallFailedError
 from tests.fakes import fake_provider
 from tests.fakes.fake_provider import FakeProvider, files_answer
 from tests.support.appliance_place import DRIVER, SSCSI, AppliancePlace, new_place
+from tests.support.checkout import ROOT
 from tests.support.fake_kubelet import fake_kubelet
-from tests.support.supervised import LONG_SECONDS, PROGRAMS, is_alive, supervised
+from tests.support.supervised import LONG_SECONDS, PROGRAMS, has_pending, is_alive, stop_now, supervised
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.root]
@@ -84,6 +87,50 @@ def test_a_publish_that_hangs_in_a_provider_keeps_no_program_alive(place: Applia
                 assert file.read() == "of the provider"
             place.kubelet.unpublish(volume)
     assert place.mounts() == []
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGHUP], ids=["stops", "reloads"])
+def test_no_program_survives_when_supervisord_is_killed_while_it(
+    place: AppliancePlace, asked: signal.Signals
+) -> None:
+    with supervised(place) as appliance:
+        pids = appliance.pids()
+        stop_now(pids["node"])
+        appliance.process.send_signal(asked)
+        wait_until(lambda: has_pending(pids["node"], signal.SIGTERM), "it waits for node")
+        appliance.process.kill()
+        wait_ended(pids.values())
+
+
+def test_no_program_survives_a_stock_supervisord_that_is_killed_while_they_start(
+    place: AppliancePlace,
+) -> None:
+    """Their interpreters have just been started, or not even that: none of them can have seen its parent yet."""
+    script = (
+        'eval "$(sscsi run --print-env)" && '
+        'install -d -m 2750 -g "${SSCSI_PROBE_USER##*:}" "$SSCSI_RUN_DIR" && exec supervisord --configuration "$1"'
+    )
+    # By exec, another user must be able to read the Python that this machine has, which may be somebody's own.
+    user = {"SSCSI_PROBE_USER": f"{os.geteuid()}:{os.getegid()}"}
+    environ = place.environ | user | {"PATH": os.path.dirname(SSCSI) + ":" + os.environ["PATH"]}
+    conf = os.path.join(ROOT, "supervisord.conf")
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with open(place.log, "ab") as log:
+        process = subprocess.Popen(
+            ["sh", "-c", script, "sh", conf],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    wait_until(
+        lambda: len(psutil.Process(process.pid).children()) == len(PROGRAMS),
+        "all are forked",
+        seconds=LONG_SECONDS,
+    )
+    process.kill()
+    process.wait()
+    wait_ended({child.pid for child in psutil.Process().children(recursive=True)} - before)
 
 
 def test_no_program_survives_when_supervisord_is_killed_at_any_moment_of_the_start(

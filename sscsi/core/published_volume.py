@@ -4,6 +4,8 @@ import dataclasses
 import datetime as dt
 import re
 
+from sscsi.core.pod_event import PodEvent
+
 _DATA_DIRECTORY = re.compile(r"\.\.([0-9]{4}(?:_[0-9]{2}){5})\.")
 
 
@@ -35,13 +37,15 @@ class VolumeChange:
     """One message of the node room's watch.
 
     A `snapshot` is everything there is; otherwise `volumes` are new or changed, and those at
-    `removed_target_paths` are gone. `unknown_volumes` counts mounts that the node room may have published and does not know.
+    `removed_target_paths` are gone. `unknown_volumes` counts mounts that the node room may have published and does not know;
+    `notices` tell what went wrong with volumes, published or not.
     """
 
     snapshot: bool
     volumes: tuple[PublishedVolume, ...]
     removed_target_paths: tuple[str, ...]
     unknown_volumes: int = 0
+    notices: tuple[PodEvent, ...] = ()
 
 
 def content_time(volume: PublishedVolume) -> float:

@@ -1,5 +1,6 @@
 """Values of the core as messages of `sscsi.v1`, and back: the two rooms that talk must agree on every field."""
 
+from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretObject, SecretObjectData, SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.core.volume_record import VolumeRecord
@@ -73,6 +74,28 @@ def volume_from_message(message: sscsi_pb2.Volume) -> PublishedVolume:
         last_success_time=message.last_success_time,
         last_error=message.last_error,
         adopted=message.adopted,
+    )
+
+
+def event_to_notice(event: PodEvent) -> sscsi_pb2.Notice:
+    """The Event as `Volumes.Watch` carries it."""
+    return sscsi_pb2.Notice(
+        pod_namespace=event.pod_namespace,
+        pod_name=event.pod_name,
+        pod_uid=event.pod_uid,
+        reason=event.reason,
+        message=event.message,
+    )
+
+
+def event_from_notice(notice: sscsi_pb2.Notice) -> PodEvent:
+    """What status-sync tells the pod."""
+    return PodEvent(
+        pod_namespace=notice.pod_namespace,
+        pod_name=notice.pod_name,
+        pod_uid=notice.pod_uid,
+        reason=notice.reason,
+        message=notice.message,
     )
 
 

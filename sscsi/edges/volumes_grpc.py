@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import grpc
 
 from sscsi.core.published_volume import VolumeChange
-from sscsi.edges.class_messages import volume_from_message
+from sscsi.edges.class_messages import event_from_notice, volume_from_message
 from sscsi.edges.unix_socket import ROOM_CHANNEL_OPTIONS, unix_target
 from sscsi.errors import RoomUnavailableError
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
@@ -37,7 +37,7 @@ class VolumesClient:
         with self._lock:
             if self._closed:
                 return
-            call = self._stub.Watch(sscsi_pb2.WatchRequest(), timeout=self._watch_seconds)
+            call = self._stub.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=self._watch_seconds)
             self._call = call
         try:
             for response in call:
@@ -66,4 +66,5 @@ def _change(response: sscsi_pb2.WatchResponse) -> VolumeChange:
         volumes=tuple(volume_from_message(volume) for volume in response.volumes),
         removed_target_paths=tuple(response.removed_target_paths),
         unknown_volumes=response.unknown_volumes,
+        notices=tuple(event_from_notice(notice) for notice in response.notices),
     )

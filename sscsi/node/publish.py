@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from sscsi.core import log_keys
+from sscsi.core.pod_event import FAILED_MOUNT, FAILED_REFRESH
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.volume_record import ContentFile, VolumeRecord
 from sscsi.errors import (
@@ -29,6 +30,7 @@ from sscsi.node.class_cache import ClassCache
 from sscsi.node.content import Content, accept_written_by_provider, look_content, rewritten_files, write_files
 from sscsi.node.deadline import Deadline
 from sscsi.node.new_record import boottime, record_adoption, record_delivery
+from sscsi.node.notices import make_notice
 from sscsi.node.ownership import check_may_be_ours
 from sscsi.node.provider_fetch import Fetched, ProviderFetch, Versions, failure_text
 from sscsi.node.publish_request import PublishRequest
@@ -94,16 +96,23 @@ class Publisher:
         """Make the volume of `request` be there, whole. Returns when it is; raises SscsiError otherwise."""
         stages = Stages()
         with self._volumes.locked(request.target_path):
-            found = self._look(request)
-            if found.content is None:
-                self._publish_first(request, found, deadline, stages)
-            else:
-                record = found.record or self._adopt(request, found)
-                if self._is_due(record):
-                    self._refresh(request, record, deadline, stages)
+            try:
+                self._publish(request, deadline, stages)
+            except SscsiError as error:
+                self._volumes.notify(request.target_path, make_notice(request, FAILED_MOUNT, error))
+                raise
         log.debug(
             "publish stages", extra={log_keys.VOLUME_ID: request.volume_id, log_keys.STAGES: stages.seconds}
         )
+
+    def _publish(self, request: PublishRequest, deadline: Deadline, stages: Stages) -> None:
+        found = self._look(request)
+        if found.content is None:
+            self._publish_first(request, found, deadline, stages)
+        else:
+            record = found.record or self._adopt(request, found)
+            if self._is_due(record):
+                self._refresh(request, record, deadline, stages)
 
     def _look(self, request: PublishRequest) -> Found:
         state = self._mounter.look(request.target_path)
@@ -185,6 +194,7 @@ class Publisher:
                     files=self._files_now(request, record),
                 )
             )
+            self._volumes.notify(request.target_path, make_notice(request, FAILED_REFRESH, error))
             log.error(
                 "refresh failed, the content stays", extra={**_about(request), log_keys.ERROR: str(error)}
             )

@@ -7,8 +7,10 @@ import threading
 from collections.abc import Iterator
 
 from sscsi.core import log_keys
+from sscsi.core.pod_event import PodEvent
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.errors import RecordError, VolumeBusyError
+from sscsi.node.notices import Notices
 from sscsi.ports import RecordStore
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Watcher:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._changes: dict[str, Change] = {}
+        self._woken = False
         self._ended = False
 
     @property
@@ -45,16 +48,23 @@ class Watcher:
             self._changes[change.target_path] = change
             self._condition.notify_all()
 
+    def wake(self) -> None:
+        """There is something else than changes to look for."""
+        with self._condition:
+            self._woken = True
+            self._condition.notify_all()
+
     def end(self) -> None:
         with self._condition:
             self._ended = True
             self._condition.notify_all()
 
     def take(self, timeout_seconds: float) -> list[Change]:
-        """All pending changes, waiting for one; none after the time-out or at the end."""
+        """All pending changes, waiting for one; none after the time-out, at the end, or when woken without."""
         with self._condition:
-            self._condition.wait_for(lambda: self._changes or self._ended, timeout_seconds)
+            self._condition.wait_for(lambda: self._changes or self._woken or self._ended, timeout_seconds)
             changes, self._changes = list(self._changes.values()), {}
+            self._woken = False
         return changes
 
     def rest(self, seconds: float) -> None:
@@ -74,6 +84,7 @@ class Volumes:
         self._records: dict[str, VolumeRecord] = {}
         self._busy: set[str] = set()
         self._watchers: set[Watcher] = set()
+        self._notices = Notices()
         self._revision = 0
         self._ended = False
         # Volumes whose record is not where it belongs; each is changed under its own lock only.
@@ -152,6 +163,18 @@ class Volumes:
             self._unknown.discard(target_path)
             if self._records.pop(target_path, None) is not None or was_unknown:
                 self._tell(target_path, None)
+
+    def notify(self, target_path: str, notice: PodEvent) -> None:
+        """Tell of something that went wrong with a volume, published or not."""
+        with self._lock:
+            self._notices.add(target_path, notice)
+            for watcher in self._watchers:
+                watcher.wake()
+
+    def take_notices(self) -> list[PodEvent]:
+        """The notices that nobody took yet."""
+        with self._lock:
+            return self._notices.take()
 
     def all(self) -> list[VolumeRecord]:
         with self._lock:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 
 import grpc
 
-from sscsi.edges.class_messages import record_to_message
+from sscsi.edges.class_messages import event_to_notice, record_to_message
 from sscsi.node.volumes import Change, Volumes
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
@@ -24,7 +24,7 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
         self._waiting = waiting
 
     def Watch(
-        self, _request: sscsi_pb2.WatchRequest, context: grpc.ServicerContext
+        self, request: sscsi_pb2.WatchRequest, context: grpc.ServicerContext
     ) -> Iterator[sscsi_pb2.WatchResponse]:
         with self._volumes.watching() as watcher:
             sent, records, unknown = self._volumes.snapshot()
@@ -33,18 +33,33 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
                 snapshot=True,
                 volumes=map(record_to_message, records),
                 unknown_volumes=unknown,
+                notices=self._notices(request, context),
             )
             while context.is_active() and not watcher.ended:
                 with self._waiting():
                     changes = watcher.take(_POLL_SECONDS)
                 # What was pending when the snapshot was taken is in it.
                 news = [change for change in changes if change.revision > sent]
-                if news:
-                    response = _message(news)
-                    sent = response.revision
+                notices = self._notices(request, context)
+                if news or notices:
+                    response = (
+                        _message(news)
+                        if news
+                        else sscsi_pb2.WatchResponse(revision=sent, unknown_volumes=unknown)
+                    )
+                    response.notices.extend(notices)
+                    sent, unknown = response.revision, response.unknown_volumes
                     yield response
                     with self._waiting():
                         watcher.rest(_GATHER_SECONDS)
+
+    def _notices(
+        self, request: sscsi_pb2.WatchRequest, context: grpc.ServicerContext
+    ) -> list[sscsi_pb2.Notice]:
+        # One who has gone and whose watch is still waiting must not take them from its successor.
+        if not (request.notices and context.is_active()):
+            return []
+        return [event_to_notice(notice) for notice in self._volumes.take_notices()]
 
 
 def _message(changes: Sequence[Change]) -> sscsi_pb2.WatchResponse:

@@ -36,9 +36,15 @@ global___ObjectVersion = ObjectVersion
 class WatchRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    NOTICES_FIELD_NUMBER: builtins.int
+    notices: builtins.bool
+    """Notices are wanted, too. Each is sent once, to one watch that wants them."""
     def __init__(
         self,
+        *,
+        notices: builtins.bool = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["notices", b"notices"]) -> None: ...
 
 global___WatchRequest = WatchRequest
 
@@ -51,6 +57,7 @@ class WatchResponse(google.protobuf.message.Message):
     VOLUMES_FIELD_NUMBER: builtins.int
     REMOVED_TARGET_PATHS_FIELD_NUMBER: builtins.int
     UNKNOWN_VOLUMES_FIELD_NUMBER: builtins.int
+    NOTICES_FIELD_NUMBER: builtins.int
     revision: builtins.int
     """Grows with each change; starts anew when the node room does."""
     snapshot: builtins.bool
@@ -65,6 +72,10 @@ class WatchResponse(google.protobuf.message.Message):
     def removed_target_paths(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Target paths of volumes that are gone. Empty in a snapshot."""
 
+    @property
+    def notices(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Notice]:
+        """What went wrong since. Best effort: of one volume only the last is kept, and the oldest are dropped."""
+
     def __init__(
         self,
         *,
@@ -73,10 +84,42 @@ class WatchResponse(google.protobuf.message.Message):
         volumes: collections.abc.Iterable[global___Volume] | None = ...,
         removed_target_paths: collections.abc.Iterable[builtins.str] | None = ...,
         unknown_volumes: builtins.int = ...,
+        notices: collections.abc.Iterable[global___Notice] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["removed_target_paths", b"removed_target_paths", "revision", b"revision", "snapshot", b"snapshot", "unknown_volumes", b"unknown_volumes", "volumes", b"volumes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["notices", b"notices", "removed_target_paths", b"removed_target_paths", "revision", b"revision", "snapshot", b"snapshot", "unknown_volumes", b"unknown_volumes", "volumes", b"volumes"]) -> None: ...
 
 global___WatchResponse = WatchResponse
+
+@typing.final
+class Notice(google.protobuf.message.Message):
+    """What the owner of a pod should read on the pod."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POD_NAMESPACE_FIELD_NUMBER: builtins.int
+    POD_NAME_FIELD_NUMBER: builtins.int
+    POD_UID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    pod_namespace: builtins.str
+    pod_name: builtins.str
+    pod_uid: builtins.str
+    reason: builtins.str
+    """In CamelCase: FailedToMountSecrets."""
+    message: builtins.str
+    """Redacted."""
+    def __init__(
+        self,
+        *,
+        pod_namespace: builtins.str = ...,
+        pod_name: builtins.str = ...,
+        pod_uid: builtins.str = ...,
+        reason: builtins.str = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message", "pod_name", b"pod_name", "pod_namespace", b"pod_namespace", "pod_uid", b"pod_uid", "reason", b"reason"]) -> None: ...
+
+global___Notice = Notice
 
 @typing.final
 class Volume(google.protobuf.message.Message):

@@ -253,7 +253,7 @@ def _request(kind: Descriptor, path: str) -> Any:
 
 
 def _watch(client: NodeClient) -> bytes:
-    call = client.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=20)
+    call = client.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=20)
     snapshot = next(iter(call)).SerializeToString()
     call.cancel()
     return snapshot + client.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=20).SerializeToString()

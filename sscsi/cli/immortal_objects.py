@@ -15,6 +15,7 @@ import gc
 import platform
 import sys
 import sysconfig
+import types
 
 # The interpreter's own value (object.h, refcount.h). Up to 3.13 that is all bits of the count's 32, the only number that
 # incrementing passes over. 3.14 does so from this one on: extensions that were built for the stable ABI of before 3.12
@@ -70,7 +71,7 @@ def _is_count_where_expected() -> bool:
 
 
 def _addresses() -> set[int]:
-    """Of the garbage collector's objects and all that they lead to: strings, numbers, code."""
+    """Of the garbage collector's objects and all that they lead to: strings, numbers, code and its constants."""
     waiting = gc.get_objects()
     # After that, so that it is not found itself.
     found: set[int] = set()
@@ -79,4 +80,7 @@ def _addresses() -> set[int]:
         if id(each) not in found:
             found.add(id(each))
             waiting.extend(gc.get_referents(each))
+            if isinstance(each, types.CodeType):
+                # The collector does not ask code what it leads to; each use of a constant counts (2 MiB).
+                waiting.append(each.co_consts)
     return found

@@ -112,6 +112,22 @@ def test_immortal_objects_are_used_dropped_changed_and_collected_as_others_are()
     assert lines == ["True", "True", "7"]
 
 
+def test_the_constants_of_code_are_immortal_too() -> None:
+    lines = output_of("""
+        import sys
+        from sscsi.cli.immortal_objects import is_possible, make_immortal
+        def outer():
+            def inner(): return 123456789
+            return inner()
+        make_immortal()
+        constant = outer()
+        before = sys.getrefcount(constant)
+        many = [constant] * 1000
+        print((sys.getrefcount(constant) == before) == is_possible())
+    """)
+    assert lines == ["True"]
+
+
 def test_an_extension_that_counts_by_its_own_code_frees_nothing_that_is_immortal() -> None:
     """Built for the stable ABI of before 3.12, it adds to 64 bits what the interpreter takes for 32 (psutil, protobuf)."""
     lines = output_of("""

@@ -5,8 +5,10 @@ events PROCESS_STATE, SUPERVISOR_STATE_CHANGE and TICK_5, and says READY before 
 
 Sockets: none. Reads: the process table (psutil), the container's cgroup (v2). Writes: `$SSCSI_RUN_DIR/watchdog.json`
 (0640, the directory's group), replaced by rename on each change of a state and every five seconds; the liveness
-probe's metrics and `sscsi status` read it. Its own predecessor's file is where it goes on counting: supervisord keeps
-the events of the time between, and the file has the number of the last one that is counted in it.
+probe's metrics and `sscsi status` read it. It is written by whoever holds `watchdog.json.lock`: in a second appliance
+in the same run directory the watchdog writes nothing, says so once, and goes on when the first one has ended. Its own
+predecessor's file is where it goes on counting: supervisord keeps the events of the time between, and the file has the
+number of the last one that is counted in it.
 
 What it does:
 - Measures each program. Memory is what the budgets are about: PSS, where pages shared with other programs count in

@@ -5,7 +5,8 @@ import signal
 from types import FrameType
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-_HELD_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP)
+# All that supervisord has handlers for, but for a child's end, which nobody minds.
+_HELD_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR2)
 
 
 def hold() -> None:

@@ -23,7 +23,15 @@ _SHARED = {
     "yaml",
 }
 # Of the interpreter, the installation, and gRPC's own extension modules.
-_OF_OTHERS = ("__", "_cython_", "cython_runtime", "_distutils_hack", "sitecustomize", "usercustomize")
+_OF_OTHERS = (
+    "__",
+    "_cython_",
+    "_distutils_hack",
+    "_sysconfigdata",
+    "cython_runtime",
+    "sitecustomize",
+    "usercustomize",
+)
 # Big, and none of a room's business at rest: status-sync imports them at the moment that needs them.
 _LATE = (
     "cryptography",

@@ -39,8 +39,8 @@ def second(place: AppliancePlace, environ: Mapping[str, str]) -> Iterator["subpr
         )
     try:
         for program in ("node", "registrar"):
-            waits = f" {program}/unix_socket.py"
-            wait_until(partial(has_text, path, waits), f"{program} looks", seconds=LONG_SECONDS)
+            # The first that either has to say is that it waits.
+            wait_until(partial(has_text, path, f" {program}/"), f"{program} waits", seconds=LONG_SECONDS)
         wait_until(lambda: "watchdog" in programs_of(process.pid), "it is watched", seconds=LONG_SECONDS)
         yield process
     finally:

@@ -1,5 +1,4 @@
 import contextlib
-import ctypes
 import os
 import tempfile
 import threading
@@ -14,11 +13,10 @@ from sscsi.errors import DriverCallError, DriverUnreachableError, StoppingError
 from sscsi.pb import csi_pb2
 from tests.livenessprobe import fake_driver
 from tests.livenessprobe.fake_driver import FakeDriver, fails, says, serving
-from tests.support.require import lacking
+from tests.support.other_user import as_nobody
 from tests.support.waiting import wait_until
 
 SECONDS = 10.0
-_NOBODY = 65534
 
 
 @pytest.fixture
@@ -113,7 +111,7 @@ def test_a_leftover_socket_and_a_plain_file_refuse_at_once(path: str) -> None:
 def test_a_socket_that_may_not_be_used_says_so(path: str) -> None:
     with serving(FakeDriver(), path):
         os.chmod(path, 0)
-        with _without_roots_rights():
+        with as_nobody():
             assert refusal(path).reason == "denied"
 
 
@@ -245,17 +243,3 @@ def test_calls_leave_no_descriptor_and_no_thread(path: str) -> None:
 def _threads() -> int:
     """How many there are beside the pool of the server, which grows up to its size."""
     return sum(not thread.name.startswith("ThreadPool") for thread in threading.enumerate())
-
-
-@contextlib.contextmanager
-def _without_roots_rights() -> Iterator[None]:
-    """This thread, and no other, looks at files as nobody does (setfsuid(2))."""
-    libc, before = ctypes.CDLL(None), os.geteuid()
-    if before == 0:
-        libc.setfsuid(_NOBODY)
-        if libc.setfsuid(-1) != _NOBODY:
-            lacking("root", reason="this user namespace has no second user, and root may use every socket")
-    try:
-        yield
-    finally:
-        libc.setfsuid(before)

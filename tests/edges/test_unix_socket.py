@@ -1,5 +1,6 @@
 import contextlib
 import os
+import shutil
 import socket
 import stat
 import tempfile
@@ -40,7 +41,10 @@ class Provider(provider_pb2_grpc.CSIDriverProviderServicer):
 
 
 class Holder:
-    """A SocketServer with its pool and service; `stop` ends its waiting."""
+    """A SocketServer with its pool and service; `stop` ends its waiting.
+
+    `on_start` is called when the path has been found free, and nothing is bound yet.
+    """
 
     def __init__(
         self,
@@ -48,20 +52,24 @@ class Holder:
         name: str = "ours",
         mode: int = 0o600,
         on_wait: Callable[[str], None] | None = None,
+        on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self.service = Provider(name)
+        self._on_start = on_start
         self.pool = futures.ThreadPoolExecutor(4)
         self.stop = threading.Event()
         self.server = SocketServer(
             path,
             mode=mode,
-            add_services=lambda server: provider_pb2_grpc.add_CSIDriverProviderServicer_to_server(
-                self.service, server
-            ),
+            add_services=self._add_services,
             pool=self.pool,
             interceptors=(),
             on_wait=on_wait,
         )
+
+    def _add_services(self, server: grpc.Server) -> None:
+        provider_pb2_grpc.add_CSIDriverProviderServicer_to_server(self.service, server)
+        self._on_start()
 
     def serve(self) -> bool:
         return self.server.serve(self.stop)
@@ -76,9 +84,13 @@ class Holder:
 
 @contextlib.contextmanager
 def holder(
-    path: str, name: str = "ours", mode: int = 0o600, on_wait: Callable[[str], None] | None = None
+    path: str,
+    name: str = "ours",
+    mode: int = 0o600,
+    on_wait: Callable[[str], None] | None = None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> Iterator[Holder]:
-    made = Holder(path, name, mode, on_wait)
+    made = Holder(path, name, mode, on_wait, on_start)
     try:
         yield made
     finally:
@@ -111,6 +123,17 @@ def name_at(path: str) -> str:
         stub = provider_pb2_grpc.CSIDriverProviderStub(channel)
         answer = stub.Version(provider_pb2.VersionRequest(), timeout=TIMEOUT_SECONDS)
     return answer.runtime_name
+
+
+def make(path: str, kind: str) -> None:
+    """Something that is no socket."""
+    if kind == "file":
+        with open(path, "w", encoding="ascii") as file:
+            file.write("precious")
+    elif kind == "directory":
+        os.mkdir(path)
+    else:
+        os.symlink("/etc/hostname", path)
 
 
 def identity(path: str) -> tuple[int, int]:
@@ -269,19 +292,107 @@ def test_a_path_that_somebody_removed_is_not_ours_any_more(directory: str) -> No
 @pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
 def test_what_is_no_socket_is_never_removed(directory: str, kind: str) -> None:
     path = f"{directory}/csi.sock"
-    if kind == "file":
-        with open(path, "w", encoding="ascii") as file:
-            file.write("precious")
-    elif kind == "directory":
-        os.mkdir(path)
-    else:
-        os.symlink("/etc/hostname", path)
+    make(path, kind)
     before = identity(path)
     with holder(path) as ours, pytest.raises(ConfigError, match="in the way: it is not a socket") as refusal:
         ours.serve()
     assert refusal.value.exit_code == 1
     assert path in str(refusal.value)
     assert identity(path) == before
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
+@pytest.mark.parametrize("name", [".csi.sock~", ".csi.sock-"])
+def test_what_is_no_socket_is_not_removed_from_a_hidden_name_either(
+    directory: str, kind: str, name: str
+) -> None:
+    hidden = f"{directory}/{name}"
+    make(hidden, kind)
+    before = identity(hidden)
+    with (
+        holder(f"{directory}/csi.sock") as ours,
+        pytest.raises(ConfigError, match="in the way: it is not") as refusal,
+    ):
+        ours.serve()
+    assert (refusal.value.exit_code, hidden in str(refusal.value)) == (1, True)
+    assert identity(hidden) == before
+
+
+def test_what_a_start_that_was_killed_left_at_the_hidden_names_is_removed(directory: str) -> None:
+    for name in (".csi.sock~", ".csi.sock-"):
+        with foreign(f"{directory}/{name}"):
+            pass
+    with holder(f"{directory}/csi.sock") as ours:
+        assert ours.serve()
+        assert sorted(os.listdir(directory)) == ["csi.sock", "csi.sock.lock"]
+
+
+def test_a_server_that_comes_while_ours_starts_is_waited_for(directory: str) -> None:
+    path = f"{directory}/csi.sock"
+    with contextlib.ExitStack() as stack:
+        others: list[socket.socket] = []
+
+        def come() -> None:
+            others.append(stack.enter_context(foreign(path)))
+
+        ours = stack.enter_context(holder(path, on_start=come))
+        answer = stack.enter_context(waiting(ours))
+        wait_until(lambda: others, "the other one is there")
+        theirs = identity(path)
+        others[0].accept()[0].close()
+        assert not answer.done()
+        assert identity(path) == theirs
+        others[0].close()
+        assert answer.result(20)
+        assert name_at(path) == "ours"
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
+def test_what_is_no_socket_and_comes_while_ours_starts_is_left_alone(directory: str, kind: str) -> None:
+    path = f"{directory}/csi.sock"
+    with (
+        holder(path, on_start=lambda: make(path, kind)) as ours,
+        pytest.raises(ConfigError, match="in the way: it is not"),
+    ):
+        ours.serve()
+    assert sorted(os.listdir(directory)) == ["csi.sock", "csi.sock.lock"]
+    assert not stat.S_ISSOCK(os.lstat(path).st_mode)
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced by a file"])
+def test_a_directory_that_goes_while_ours_starts_is_an_error_that_names_it(directory: str, how: str) -> None:
+    place, moved = f"{directory}/place", f"{directory}/moved"
+    os.mkdir(place)
+
+    def go() -> None:
+        os.rename(place, moved)
+        if how == "removed":
+            shutil.rmtree(moved)
+        elif how == "replaced by a file":
+            make(place, "file")
+
+    with holder(f"{place}/csi.sock", on_start=go) as ours:
+        with pytest.raises(ConfigError, match="cannot listen on") as refusal:
+            ours.serve()
+        assert refusal.value.exit_code == 1
+        assert place in str(refusal.value)
+        assert not ours.server.is_ours()
+
+
+@pytest.mark.parametrize("how", ["moved", "replaced by a file", "a link to itself"])
+def test_a_directory_that_is_not_to_be_seen_has_no_socket_of_ours(directory: str, how: str) -> None:
+    place, moved = f"{directory}/place", f"{directory}/moved"
+    os.mkdir(place)
+    with holder(f"{place}/csi.sock") as ours:
+        assert ours.serve()
+        os.rename(place, moved)
+        if how == "replaced by a file":
+            make(place, "file")
+        elif how == "a link to itself":
+            os.symlink(place, place)
+        assert not ours.server.is_ours()
+        ours.server.stop_accepting(0)
+        ours.server.close()
 
 
 def test_a_path_too_long_for_a_socket_is_refused_with_the_bound(directory: str) -> None:
@@ -366,11 +477,25 @@ def test_a_stopping_server_finishes_what_runs_and_takes_nothing_new(directory: s
         running = stub.Mount.future(provider_pb2.MountRequest(), timeout=TIMEOUT_SECONDS)
         assert ours.service.in_mount.wait(10)
         ended = ours.server.stop_accepting(30)
-        wait_until(lambda: not accepts(path), "new connections are refused")
+        assert os.listdir(directory) == ["csi.sock.lock"]
         assert not ended.is_set()
         ours.service.release.set()
         assert running.result(10) == provider_pb2.MountResponse()
         assert ended.wait(10)
+
+
+def test_a_socket_that_came_after_the_stop_is_left_alone_though_it_has_the_files_number(
+    directory: str,
+) -> None:
+    """ext4 gives the number of a file that nobody has open any more to the next one."""
+    path = f"{directory}/csi.sock"
+    with holder(path) as ours:
+        assert ours.serve()
+        ours.server.stop_accepting(0).wait(10)
+        with foreign(path):
+            assert not ours.server.is_ours()
+            ours.server.close()
+            assert accepts(path)
 
 
 def test_a_call_that_outlives_the_grace_is_cancelled(directory: str) -> None:
@@ -399,6 +524,6 @@ def accepts(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         try:
             client.connect(path)
-        except ConnectionRefusedError:
+        except OSError:
             return False
     return True

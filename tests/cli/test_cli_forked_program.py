@@ -39,7 +39,8 @@ def test_the_launcher_with_one_of_our_programs_is_ours(argv: list[str], ours: bo
 
 def test_the_last_lines_of_a_log_are_written_before_the_process_ends() -> None:
     def help_of_node() -> None:
-        logging.getLogger().handlers[:] = [Late()]
+        late = Late()
+        logging.getLogger().addHandler(late)
         become(
             ["sscsi-launch", "--", "sscsi-node", "--help"],
             dict(os.environ),

@@ -2,8 +2,7 @@
 
 A channel that is kept would go on over a connection whose socket file is gone (livenessprobe issue 68: healthy while
 kubelet can't connect), so every call connects anew; what a channel per call costs was measured, 1.3 ms, and it does
-not grow. Before the channel comes a test of the connection that goes as far as HTTP/2's first frame. It tells a
-driver that is not there, or has stopped, from one that is slow to answer, which the channel's error does not.
+not grow. Before the channel comes a test of the connection (`grpc_connection`).
 """
 
 import contextlib
@@ -17,6 +16,7 @@ from typing import TypeVar
 import grpc
 
 from sscsi.core.redaction import clean_message
+from sscsi.edges.grpc_connection import HandshakeError, connect, shake_hands
 from sscsi.edges.grpc_status import GO_NAMES
 from sscsi.edges.unix_socket import unix_target
 from sscsi.errors import DriverCallError, DriverUnreachableError, StoppingError
@@ -41,14 +41,6 @@ _REASONS = {
 # Go's words for a deadline that passed; gRPC's core has several of its own, and ends a call a little early.
 _OUT_OF_TIME = "context deadline exceeded"
 _EARLY_SECONDS = 0.01
-_FULL_BACKLOG_SECONDS = 0.02
-
-# HTTP/2's connection preface and an empty SETTINGS frame (RFC 9113, 3.4). A server's first frame is SETTINGS, too:
-# three bytes of length, then the type, 4.
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-_FRAME_HEAD_BYTES = 9
-_SETTINGS = 4
-
 _OPTIONS = (
     ("grpc.default_authority", "localhost"),
     # Channels to one address share connections otherwise, also to a socket that has been replaced.
@@ -129,33 +121,23 @@ class IdentityCalls:
             probe.setblocking(False)
             with self._interruptible(lambda: _shut_down(probe)):
                 try:
-                    self._connect(probe, deadline)
-                    _shake_hands(probe, deadline)
+                    connect(probe, self.socket_path, deadline=deadline, pause=self._pause)
+                    # An interruption before this found nothing to shut down.
+                    self._raise_if_closed()
+                    shake_hands(probe, deadline=deadline)
                 except OSError as error:
                     self._raise_if_closed()
                     raise self._unreachable(error) from error
 
-    def _connect(self, probe: socket.socket, deadline: float) -> None:
-        while True:
-            try:
-                probe.connect(self.socket_path)
-                break
-            except BlockingIOError:
-                # The listener's backlog is full, and the kernel lets nobody wait for room in it without blocking.
-                if time.monotonic() > deadline:
-                    raise TimeoutError from None
-                self._closed.wait(_FULL_BACKLOG_SECONDS)
-                self._raise_if_closed()
-        # An interruption before this found nothing to shut down.
+    def _pause(self, seconds: float) -> None:
+        self._closed.wait(seconds)
         self._raise_if_closed()
 
     def _unreachable(self, error: OSError) -> DriverUnreachableError:
         if isinstance(error, TimeoutError):
             # Upstream's body; it has no more to say either.
             return DriverUnreachableError(_OUT_OF_TIME, reason="timeout")
-        reason = (
-            "handshake" if isinstance(error, _HandshakeError) else _REASONS.get(error.errno or 0, "other")
-        )
+        reason = "handshake" if isinstance(error, HandshakeError) else _REASONS.get(error.errno or 0, "other")
         text = error.strerror or str(error)
         return DriverUnreachableError(
             f"cannot connect to the CSI driver at {self.socket_path}: {text}", reason=reason
@@ -189,24 +171,3 @@ def _shut_down(connection: socket.socket) -> None:
     """End another thread's wait on the connection, which that thread closes."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-
-
-class _HandshakeError(OSError):
-    """What listens at the socket does not speak HTTP/2."""
-
-
-def _shake_hands(connection: socket.socket, deadline: float) -> None:
-    """Wait for the first frame of an HTTP/2 server."""
-    try:
-        connection.sendall(_PREFACE)
-        head = b""
-        while len(head) < _FRAME_HEAD_BYTES:
-            connection.settimeout(max(deadline - time.monotonic(), 0.001))
-            data = connection.recv(_FRAME_HEAD_BYTES - len(head))
-            if not data:
-                raise _HandshakeError("it hung up at once")
-            head += data
-    except ConnectionError as error:
-        raise _HandshakeError("it hung up at once") from error
-    if head[3] != _SETTINGS:
-        raise _HandshakeError("what answers there is no gRPC server")

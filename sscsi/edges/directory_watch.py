@@ -1,5 +1,6 @@
 """Waiting until something changes in one directory, or until another thread says so."""
 
+import errno
 import logging
 import os
 import select
@@ -11,6 +12,11 @@ from sscsi.edges.inotify import Inotify, Kind
 log = logging.getLogger(__name__)
 
 _WITHOUT_INOTIFY_SECONDS = 1.0
+# Each user's; what the errors say by themselves leads astray (inotify_init(2), inotify_add_watch(2)).
+_LIMITS = {
+    errno.EMFILE: "; see fs.inotify.max_user_instances",
+    errno.ENOSPC: "; see fs.inotify.max_user_watches",
+}
 
 
 class DirectoryWatch:
@@ -26,7 +32,7 @@ class DirectoryWatch:
         self._open_inotify = open_inotify
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._inotify: Inotify | None = None
-        self._is_limit_known = False
+        self._is_told = False
 
     def arm(self) -> None:
         """Watch the directory that is at the path now. Raises FileNotFoundError, NotADirectoryError."""
@@ -39,11 +45,11 @@ class DirectoryWatch:
             raise
         except OSError as error:
             self._disarm()
-            if not self._is_limit_known:
-                self._is_limit_known = True
+            if not self._is_told:
+                self._is_told = True
                 log.warning(
-                    "no inotify to be had (see fs.inotify.max_user_instances); looking once a second instead",
-                    extra={PATH: self._path, REASON: error.strerror},
+                    "the directory can't be watched; looking once a second instead",
+                    extra={PATH: self._path, REASON: f"{error.strerror}{_LIMITS.get(error.errno or 0, '')}"},
                 )
 
     def wait(self, seconds: float) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from sscsi.core.log_keys import REASON
 from sscsi.edges.directory_watch import DirectoryWatch
 from sscsi.edges.inotify import Inotify
 
@@ -73,18 +74,46 @@ def test_the_end_of_the_directory_ends_the_wait_and_a_new_one_can_be_watched(
     assert seconds_of(lambda: watch.wait(LONG_SECONDS)) < LONG_SECONDS / 2
 
 
-def test_without_inotify_a_wait_is_a_second_at_most(directory: str, caplog: pytest.LogCaptureFixture) -> None:
-    def none_to_be_had() -> Inotify:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+class Failing(Inotify):
+    """Has no watch to give."""
 
-    watch = DirectoryWatch(directory, open_inotify=none_to_be_had)
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def add(self, path: str) -> int:
+        raise OSError(self._number, os.strerror(self._number), path)
+
+
+def none_to_be_had() -> Inotify:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.mark.parametrize(
+    ("open_inotify", "setting"),
+    [
+        (none_to_be_had, "fs.inotify.max_user_instances"),
+        (lambda: Failing(errno.ENOSPC), "fs.inotify.max_user_watches"),
+        (lambda: Failing(errno.EACCES), ""),
+    ],
+    ids=["no instance", "no watch", "no right to read"],
+)
+def test_without_inotify_a_wait_is_a_second_at_most_and_why_is_told_once(
+    directory: str, caplog: pytest.LogCaptureFixture, open_inotify: Callable[[], Inotify], setting: str
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    watch = DirectoryWatch(directory, open_inotify=open_inotify)
     watch.arm()
     watch.arm()
     assert seconds_of(lambda: watch.wait(LONG_SECONDS)) < LONG_SECONDS / 2
     watch.wake()
     assert seconds_of(lambda: watch.wait(LONG_SECONDS)) < 0.9
     watch.close()
-    assert len(caplog.records) == 1
+    (record,) = caplog.records
+    reason = record.__dict__[REASON]
+    assert setting in reason
+    assert ("fs.inotify" in reason) is bool(setting)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_arming_and_closing_gives_every_descriptor_back(directory: str) -> None:

@@ -24,7 +24,7 @@ def first_cells(title: str) -> list[str]:
 
 
 def sources() -> str:
-    names = [f"{ROOT}/sscsi/edges/unix_socket.py"]
+    names = [f"{ROOT}/sscsi/edges/{name}.py" for name in ("unix_socket", "directory_watch")]
     names += [entry.path for entry in os.scandir(f"{ROOT}/sidecars/registrar") if entry.name.endswith(".py")]
     texts = []
     for name in names:

@@ -62,14 +62,12 @@ class KubeSecrets:
             is_written = self._apply(key, dict(wanted.manifest))
         except ApiError as error:
             raise self._explained(key, error) from error
+        now = self._clock()
         with self._lock:
-            self._seen[key] = (digest, self._clock())
+            # What is not fresh any more is of no use to anybody.
+            self._seen = {other: seen for other, seen in self._seen.items() if now - seen[1] < _FRESH_SECONDS}
+            self._seen[key] = (digest, now)
         return is_written
-
-    def forget_all_but(self, keys: set[ObjectKey]) -> None:
-        """Remember nothing of Secrets that nobody here wants any more."""
-        with self._lock:
-            self._seen = {key: seen for key, seen in self._seen.items() if key in keys}
 
     def _is_fresh(self, key: ObjectKey, digest: bytes) -> bool:
         with self._lock:
@@ -136,8 +134,10 @@ class KubeSecrets:
         # The API server's own words may quote what is in the Secret: its reason and the field's name may not.
         where = f" ({', '.join(error.fields)})" if error.fields else ""
         if error.is_forbidden:
+            now = self._clock()
             with self._lock:
-                self._forbidden[key.namespace] = self._clock() + _FORBIDDEN_SECONDS
+                self._forbidden = {name: until for name, until in self._forbidden.items() if until > now}
+                self._forbidden[key.namespace] = now + _FORBIDDEN_SECONDS
             return ClusterUnavailableError(f"{key}: {_NO_RIGHT}")
         if error.is_invalid:
             return SecretDataError(f"{key}: the API server does not take it: {error.reason}{where}")

@@ -146,7 +146,8 @@ class KubeStatusObjects:
             self._on_change(ObjectKey(pod_status.KIND, *name))
 
     def _check_known(self) -> None:
-        if not self._watched.wait_listed(_LIST_SECONDS):
+        # Once it is known that the API server does not answer, nobody waits for it.
+        if not self._watched.wait_listed(0 if self._watched.problem else _LIST_SECONDS):
             raise ClusterUnavailableError(
                 f"the status objects of this node are not known yet: {self._watched.problem or 'no answer'}"
             )

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol, Self
 
 from sscsi.core.file_plan import FileState, PlannedFile, RootEntry
+from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume, VolumeChange
 from sscsi.core.volume_record import ContentFile, VolumeRecord
@@ -303,3 +304,6 @@ class Cluster(Protocol):
 
     def list_own(self, kind: str) -> set[ObjectKey]:
         """Every object of `kind` that it is on this node to remove when no volume here wants it."""
+
+    def tell(self, event: PodEvent) -> None:
+        """Have the pod's owner read this, best effort: never waits for the cluster and never raises."""

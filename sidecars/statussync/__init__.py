@@ -8,7 +8,7 @@ Sockets: serves `$SSCSI_RUN_DIR/statussync.sock` (0600) and `statussync-state.so
 
 Reads: classes, from the cluster (`--cluster=dir:PATH`: *.yaml, *.yml and *.json directly in PATH); the files that
 `secretObjects` name, from the volumes that the node room tells of. Writes: SecretProviderClassPodStatus and Secret
-objects (PATH/status, files 0600, directories 0700). One process writes to one PATH, which is of one node.
+objects (PATH/status, files 0600, directories 0700); Events on pods, where the cluster has them. One process writes to one PATH, which is of one node.
 
 How it works: the set of published volumes is all it remembers. From it and the classes follows what each object
 shall be; a queue of objects' names is worked off, each made so, or removed when nothing wants it. A snapshot of

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
+from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler, status_key
 from sidecars.statussync.secret_plan import Conflict
 from sidecars.statussync.volume_set import VolumeSet
 from sidecars.statussync.work_queue import WorkQueue
-from sscsi.core import log_keys, provider_class
+from sscsi.core import log_keys, provider_class, secret_data
 from sscsi.core.published_volume import PublishedVolume, VolumeChange
 from sscsi.errors import ClusterUnavailableError, SecretDataError, SscsiError
 from sscsi.ports import ClassName, ObjectKey
@@ -38,6 +39,7 @@ class Controller:
         reconciler: Reconciler,
         queue: WorkQueue[ObjectKey],
         problems: ProblemBoard,
+        events: PodEvents,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._volumes = volumes
@@ -45,6 +47,7 @@ class Controller:
         self._reconciler = reconciler
         self._queue = queue
         self._problems = problems
+        self._events = events
         self._clock = clock
 
     def on_change(self, change: VolumeChange) -> None:
@@ -55,6 +58,7 @@ class Controller:
             self._queue.add(_class_key((volume.pod_namespace, volume.class_name)))
         if change.snapshot or change.removed_target_paths or self._volumes.is_certain != was_certain:
             self._queue.add(SWEEP)
+        self._events.relay(change.notices)
 
     def object_changed(self, key: ObjectKey) -> None:
         """Somebody else may have changed the object."""
@@ -92,7 +96,7 @@ class Controller:
             if key == SWEEP:
                 self._attempt(key, self._sweep)
             elif key.kind == provider_class.KIND:
-                self._attempt(key, lambda: self._expand((key.namespace, key.name)))
+                self._attempt(key, lambda: self._expand(key))
             else:
                 self._reconcile(key)
         finally:
@@ -140,6 +144,8 @@ class Controller:
         failures = self._attempt(key, act)
         for shown in self._reconciler.note_outcome(key, failures, tuple(conflicts)):
             self._queue.add(shown)
+        if key.kind == secret_data.KIND:
+            self._events.of_secret(key, failures, conflicts, is_retried=self._queue.is_retried(key))
         return failures, conflicts
 
     def _attempt(self, key: ObjectKey, act: Callable[[], list[str]]) -> list[str]:
@@ -169,11 +175,14 @@ class Controller:
         self._reconciler.forget_outcomes()
         return []
 
-    def _expand(self, class_name: ClassName) -> list[str]:
-        for key in self._reconciler.secret_keys(class_name):
-            self._queue.add(key)
+    def _expand(self, key: ObjectKey) -> list[str]:
+        class_name = (key.namespace, key.name)
+        for secret in self._reconciler.secret_keys(class_name):
+            self._queue.add(secret)
         in_use = class_name in self._volumes.classes_in_use()
-        return list(self._reconciler.class_problems(class_name)) if in_use else []
+        problems = list(self._reconciler.class_problems(class_name)) if in_use else []
+        self._events.of_class(key, problems)
+        return problems
 
     def _class_changed(self, class_name: ClassName) -> None:
         self._queue.add(_class_key(class_name))

@@ -13,6 +13,7 @@ from sidecars.statussync.class_files import ClassFiles
 from sidecars.statussync.config import STATUS
 from sidecars.statussync.object_files import ObjectFiles, make_private
 from sscsi.core import pod_status, status_conditions
+from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.errors import ConfigError
@@ -84,6 +85,9 @@ class DirectoryCluster:
 
     def list_own(self, kind: str) -> set[ObjectKey]:
         return self._objects.list_ours(kind)
+
+    def tell(self, event: PodEvent) -> None:
+        """Nobody reads Events in a directory; the logs of node and status-sync have what is in them."""
 
 
 def _with_uid(wanted: ClusterObject, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import grpc
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.classes_service import ClassesService
 from sidecars.statussync.controller import Controller
+from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
 from sidecars.statussync.volume_set import VolumeSet
@@ -69,6 +70,7 @@ class StatusSyncRoom:
             reconciler=reconciler,
             queue=self._queue,
             problems=self._problems,
+            events=PodEvents(volumes=self._volumes, catalogue=catalogue, tell=cluster.tell),
         )
         self._watch = VolumeWatch(feed, self._controller.on_change)
         self._pool = BlockingAwarePool("rpc", running_limit=_RUNNING_LIMIT)

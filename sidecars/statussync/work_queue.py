@@ -62,6 +62,11 @@ class WorkQueue(Generic[K]):
         with self._condition:
             self._back_off.pop(key, None)
 
+    def is_retried(self, key: K) -> bool:
+        """Whether the key did not go well the last time and is tried again."""
+        with self._condition:
+            return key in self._back_off
+
     def take(self) -> K | None:
         """The next due key, waiting for one; None when the queue is closed."""
         with self._condition:

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import dataclasses
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ from sscsi.ports import Cluster, ClusterObject, ObjectKey
 from tests.fakes.fake_cluster import FakeCluster
 from tests.kubeapi import adapter, manifests
 from tests.kubeapi.kube_api import SERVICE_ACCOUNT, KubeApi
-from tests.statussync.making import RULES, make_class, make_secret_object, make_volume
+from tests.statussync.making import RULES, make_class, make_event, make_secret_object, make_volume
 from tests.support.waiting import wait_until
 
 
@@ -387,6 +388,15 @@ def test_a_cluster_that_is_away_is_unavailable(harness: Harness, key: ObjectKey)
     if key.kind == STATUS_KIND or harness.removes_secrets:
         with pytest.raises(ClusterUnavailableError):
             harness.cluster.delete(key)
+
+
+def test_telling_a_pod_neither_waits_nor_raises_not_even_of_a_cluster_that_is_away(harness: Harness) -> None:
+    harness.cluster.tell(make_event(pod_namespace=harness.namespace))
+    harness.go_away()
+    begun = time.monotonic()
+    for number in range(1000):
+        harness.cluster.tell(make_event(pod_namespace=harness.namespace, pod_uid=str(number)))
+    assert time.monotonic() - begun < 1.0
 
 
 def test_without_a_watch_all_else_is_unavailable_too(harness: Harness) -> None:

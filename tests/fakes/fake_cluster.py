@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from sscsi.core import pod_status, status_conditions
+from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.errors import (
@@ -21,7 +22,8 @@ class FakeCluster:
     """`classes` holds classes, or the text of what is wrong with them. `is_away` makes every call fail.
 
     `status_owns` says that Secrets are owned by status objects; `now` is the time of transitions.
-    `writes` lists the key of every write and removal, in order; `resource_versions` counts them by object.
+    `writes` lists the key of every write and removal, in order; `resource_versions` counts them by object; `told` are the
+    Events.
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,7 @@ class FakeCluster:
         self.foreign: set[ObjectKey] = set()
         self.resource_versions: dict[ObjectKey, int] = {}
         self.writes: list[ObjectKey] = []
+        self.told: list[PodEvent] = []
         self.class_calls = 0
         self.is_away = False
         self.status_owns = False
@@ -101,6 +104,9 @@ class FakeCluster:
     def list_own(self, kind: str) -> set[ObjectKey]:
         self._check()
         return {key for key in self.objects if key.kind == kind and key not in self.foreign}
+
+    def tell(self, event: PodEvent) -> None:
+        self.told.append(event)
 
     def add_foreign(self, key: ObjectKey) -> None:
         """An object that somebody else made."""

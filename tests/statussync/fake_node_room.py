@@ -8,7 +8,9 @@ from concurrent import futures
 
 import grpc
 
+from sscsi.core.pod_event import PodEvent
 from sscsi.core.published_volume import PublishedVolume
+from sscsi.edges.class_messages import event_to_notice
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
 
@@ -50,6 +52,10 @@ class FakeNodeRoom(sscsi_pb2_grpc.VolumesServicer):
         with self._lock:
             del self._volumes[volume.target_path]
             self._tell(sscsi_pb2.WatchResponse(removed_target_paths=[volume.target_path]))
+
+    def notify(self, event: PodEvent) -> None:
+        with self._lock:
+            self._tell(sscsi_pb2.WatchResponse(notices=[event_to_notice(event)]))
 
     def put_quietly(self, volume: PublishedVolume) -> None:
         """Change the set without a word: what a lost message would be."""

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from sidecars.statussync.key_store import read_key_store
+from sscsi.core.pod_event import FAILED_MOUNT, PodEvent
 from sscsi.core.provider_class import SecretObject, SecretObjectData, SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.core.secret_data import SecretRules
@@ -51,3 +52,11 @@ def make_class(*secret_objects: SecretObject, **changes: Any) -> SecretProviderC
         secret_objects=secret_objects,
     )
     return dataclasses.replace(spc, **changes)
+
+
+def make_event(**changes: Any) -> PodEvent:
+    """A failed mount of pod `web`."""
+    event = PodEvent(
+        pod_namespace="default", pod_name="web", pod_uid="uid-1", reason=FAILED_MOUNT, message="no"
+    )
+    return dataclasses.replace(event, **changes)

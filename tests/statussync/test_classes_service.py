@@ -12,6 +12,7 @@ import pytest
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.classes_service import ClassesService
 from sidecars.statussync.controller import Controller
+from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
 from sidecars.statussync.volume_set import VolumeSet
@@ -52,6 +53,7 @@ class HeldCalls(ClassesService):
             reconciler=reconciler,
             queue=queue,
             problems=ProblemBoard(),
+            events=PodEvents(volumes=self.volumes, catalogue=catalogue, tell=cluster.tell),
         )
         super().__init__(cluster, controller, self._held)
 

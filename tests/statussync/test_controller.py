@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.controller import Controller
+from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
 from sidecars.statussync.volume_set import VolumeSet
@@ -23,7 +24,7 @@ from sscsi.errors import ClusterUnavailableError
 from sscsi.ports import ClusterObject, ObjectKey
 from tests.fakes.fake_cluster import FakeCluster
 from tests.fakes.fake_volume_files import FakeVolumeFiles
-from tests.statussync.making import RULES, make_class, make_secret_object, make_volume
+from tests.statussync.making import RULES, make_class, make_event, make_secret_object, make_volume
 
 APP = ("default", "app")
 STATUS = ObjectKey(STATUS_KIND, "default", "web-default-app")
@@ -56,6 +57,12 @@ class Place:
             reconciler=reconciler,
             queue=self.queue,
             problems=self.problems,
+            events=PodEvents(
+                volumes=self.volumes,
+                catalogue=catalogue,
+                tell=self.cluster.tell,
+                clock=lambda: self.now,
+            ),
             clock=lambda: self.now,
         )
 
@@ -518,3 +525,51 @@ def test_whatever_happened_the_cluster_ends_as_if_only_the_present_had(
     fresh.snapshot(*present.values())
     assert place.cluster.objects == fresh.cluster.objects
     assert place.queue.depth == 0
+
+
+def test_what_the_node_room_notices_is_told_to_the_pod(place: Place) -> None:
+    event = make_event()
+    place.controller.on_change(
+        VolumeChange(snapshot=False, volumes=(), removed_target_paths=(), notices=(event,))
+    )
+    assert place.cluster.told == [event]
+
+
+def test_a_mistake_in_a_class_is_told_to_its_pod_once(place: Place) -> None:
+    place.cluster.classes[APP] = make_class(make_secret_object("db", "Opaque", k="none"))
+    for _ in range(2):
+        place.snapshot(published(place))
+    (event,) = place.cluster.told
+    assert (event.pod_uid, event.reason) == ("uid-1", "FailedToCreateSecret")
+    assert event.message == (
+        "Secret db of SecretProviderClass app: SecretProviderClass default/app: spec.secretObjects[0].data[0].objectName: "
+        "file matching objectName none not found in the pod"
+    )
+
+
+def test_an_entry_without_a_name_is_told_to_the_pod(place: Place) -> None:
+    place.cluster.classes[APP] = make_class(make_secret_object("", "Opaque", k="password"))
+    place.snapshot(published(place))
+    (event,) = place.cluster.told
+    assert "spec.secretObjects[0].secretName" in event.message
+
+
+def test_a_secret_of_somebody_else_is_told_when_it_stays_so(place: Place) -> None:
+    place.cluster.add_foreign(SECRET)
+    place.snapshot(published(place))
+    assert place.cluster.told == []
+    for _ in range(6):
+        place.wait(2.0)
+    (event,) = place.cluster.told
+    assert event.message.startswith("Secret db of SecretProviderClass app: ")
+    assert "somebody else's" in event.message
+
+
+def test_a_cluster_that_is_away_for_a_moment_is_told_to_nobody(place: Place) -> None:
+    place.snapshot()
+    place.cluster.is_away = True
+    place.put(published(place))
+    place.cluster.is_away = False
+    place.poll()
+    assert SECRET in place.cluster.objects
+    assert place.cluster.told == []

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from sscsi.core.published_volume import PublishedVolume
-from tests.statussync.making import make_volume
+from tests.statussync.making import make_event, make_volume
 from tests.statussync.status_sync_process import MODULE, StatusSync
 from tests.support.preloaded import Preloaded, preloaded
 from tests.support.waiting import wait_until
@@ -242,6 +242,18 @@ def test_many_volumes_are_ensured_at_once(room: StatusSync) -> None:
     assert SECRET in room.objects()
 
 
+def test_a_notice_leaves_the_objects_as_they_are(room: StatusSync) -> None:
+    (room.cluster / "app.yaml").write_text(CLASS)
+    room.node.put(room.publish())
+    room.node.start()
+    room.start()
+    room.wait_for(STATUS, SECRET)
+    room.node.notify(make_event(message="CANARY"))
+    room.node.put(room.publish(pod_name="next", pod_uid="uid-2"))
+    room.wait_for(STATUS, SECRET, "SecretProviderClassPodStatus default/next-default-app")
+    assert room.status().facts["problems"] == "0"
+
+
 def test_a_change_of_a_class_is_noticed_without_a_call(room: StatusSync) -> None:
     (room.cluster / "app.yaml").write_text(CLASS)
     room.node.put(room.publish())
@@ -310,7 +322,7 @@ def test_a_second_one_on_the_same_directory_ends_with_code_1(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "--cluster=kubernetes (the default) comes with a later release"),
+        ([], 2, "flag --nodeid is required with --cluster=kubernetes"),
         (["--cluster=dir:{root}/none"], 1, "cannot read the directory of --cluster=dir:{root}/none (ENOENT)"),
         (
             ["--cluster=dir:{root}/file"],

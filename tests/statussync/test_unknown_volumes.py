@@ -2,6 +2,7 @@
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.controller import Controller
+from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
 from sidecars.statussync.volume_set import VolumeSet
@@ -40,6 +41,7 @@ class Room:
             reconciler=reconciler,
             queue=self.queue,
             problems=ProblemBoard(),
+            events=PodEvents(volumes=volumes, catalogue=catalogue, tell=cluster.tell),
             clock=lambda: 0.0,
         )
 

@@ -11,7 +11,7 @@ from sscsi.core.published_volume import VolumeChange
 from sscsi.edges.volumes_grpc import VolumesClient
 from sscsi.errors import RoomUnavailableError
 from tests.statussync.fake_node_room import FakeNodeRoom
-from tests.statussync.making import make_volume
+from tests.statussync.making import make_event, make_volume
 from tests.support.waiting import wait_until
 
 
@@ -33,6 +33,16 @@ def test_a_snapshot_comes_first_and_then_every_change(node: FakeNodeRoom) -> Non
     assert next(watch) == VolumeChange(snapshot=False, volumes=(two,), removed_target_paths=())
     node.remove(one)
     assert next(watch) == VolumeChange(snapshot=False, volumes=(), removed_target_paths=(one.target_path,))
+    client.close()
+
+
+def test_a_notice_comes_whole_and_changes_no_volume(node: FakeNodeRoom) -> None:
+    client = VolumesClient(node.socket_path)
+    watch = client.watch()
+    next(watch)
+    event = make_event(message="no: ü")
+    node.notify(event)
+    assert next(watch) == VolumeChange(snapshot=False, volumes=(), removed_target_paths=(), notices=(event,))
     client.close()
 
 

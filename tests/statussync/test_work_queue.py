@@ -29,6 +29,16 @@ def make_queue() -> tuple[WorkQueue[str], Clock]:
     return WorkQueue(clock=clock, new_delays=delays), clock
 
 
+def test_a_key_is_retried_from_its_failure_to_its_success() -> None:
+    queue, _ = make_queue()
+    queue.add("a")
+    assert not queue.is_retried("a")
+    queue.retry("a")
+    assert queue.is_retried("a")
+    queue.forget("a")
+    assert not queue.is_retried("a")
+
+
 def test_keys_come_once_and_in_order() -> None:
     queue, _ = make_queue()
     for key in ("a", "b", "a"):

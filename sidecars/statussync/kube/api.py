@@ -55,8 +55,10 @@ class KubeApi:
         body: object = None,
         content_type: str = JSON,
         timeout_seconds: float,
+        gives_way: bool = False,
     ) -> Object:
         """The object that the API server answers with. Everything, waits and repetitions too, within `timeout_seconds`.
+        A request that `gives_way` is made only while few others are.
 
         Raises ApiError for its own answer, ClusterUnavailableError when there was no time to ask.
         """
@@ -65,7 +67,10 @@ class KubeApi:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         pauses = delays(first_seconds=0.1, factor=2.0, max_seconds=5.0)
         for attempt in range(1, _ATTEMPTS + 1):
-            self._wait_turn(deadline - time.monotonic())
+            if gives_way:
+                self._check_spare()
+            else:
+                self._wait_turn(deadline - time.monotonic())
             try:
                 return self._once(method, target, data, content_type, deadline)
             except ApiError as error:
@@ -112,6 +117,10 @@ class KubeApi:
             )
         if self._closed.wait(wait):
             raise ClusterUnavailableError("stopping; the API server is not asked any more")
+
+    def _check_spare(self) -> None:
+        if self._closed.is_set() or not self._rate_limit.reserve_spare():
+            raise ClusterUnavailableError("other requests to the API server go first")
 
     def _once(
         self, method: str, target: str, data: bytes | None, content_type: str, deadline: float

@@ -6,12 +6,14 @@ from collections.abc import Set as AbstractSet
 from sidecars.statussync.kube.api import KubeApi
 from sidecars.statussync.kube.classes import KubeClasses
 from sidecars.statussync.kube.connection import LoadAccess
+from sidecars.statussync.kube.events import KubeEvents
 from sidecars.statussync.kube.owners import KubeOwners
 from sidecars.statussync.kube.rate_limit import RateLimit
 from sidecars.statussync.kube.secrets import KubeSecrets
 from sidecars.statussync.kube.status_objects import KubeStatusObjects
 from sscsi.core import pod_status
 from sscsi.core.kubernetes_names import label_value
+from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.ports import ClassName, ClusterObject, ObjectKey
@@ -38,13 +40,16 @@ class KubernetesCluster:
         self._status_objects = KubeStatusObjects(self._api, label_value(node_id), watch_seconds=watch_seconds)
         self._owners = KubeOwners(self._api, self._status_objects)
         self._secrets = KubeSecrets(self._api)
+        self._events = KubeEvents(self._api, node_id)
 
     def start(self, on_change: Callable[[ObjectKey], None]) -> None:
         self._status_objects.start(on_change)
+        self._events.start()
 
     def stop(self) -> None:
         self._classes.close()
         self._status_objects.close()
+        self._events.close()
         self._api.close()
 
     def close(self) -> None:
@@ -73,3 +78,6 @@ class KubernetesCluster:
 
     def list_own(self, kind: str) -> set[ObjectKey]:
         return self._status_objects.list_own() if kind == pod_status.KIND else set()
+
+    def tell(self, event: PodEvent) -> None:
+        self._events.tell(event)

@@ -29,3 +29,7 @@ class RateLimit:
                 return None
             self._next = due + self._interval
             return max(wait, 0.0)
+
+    def reserve_spare(self) -> bool:
+        """Whether a request may go now and leave half of the burst to others; nothing is reserved when not."""
+        return self.reserve(longest_seconds=-self._slack / 2) is not None

@@ -105,10 +105,10 @@ class TestExitCodes:
             )
 
     def test_flags_without_effect_are_warned_about_once(self, place: NodePlace) -> None:
-        with node_process(place, "--kubeconfig=/x", "--kubeconfig=/y", "--enable-pprof") as node:
+        with node_process(place, "--pprof-port=1", "--pprof-port=2", "--enable-pprof") as node:
             pass
         warned = [line for line in node.log().splitlines() if "has no effect" in line]
-        assert ['flag="kubeconfig"' in line or 'flag="enable-pprof"' in line for line in warned] == [
+        assert ['flag="pprof-port"' in line or 'flag="enable-pprof"' in line for line in warned] == [
             True,
             True,
         ]

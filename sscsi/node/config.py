@@ -16,7 +16,6 @@ PROGRAM = "sscsi-node"
 _MIB = 1024 * 1024
 _MAX_CONTENT_BYTES = 1024**4
 _LATER = "its feature comes with a later release."
-_NO_API = "this program never talks to the API; status-sync does."
 _NO_GO = "it belongs to Go's profiler."
 _STDERR = "logs go to stderr only."
 

@@ -9,9 +9,10 @@ Sockets: serves `DIR/<driver>-reg.sock` (0700, DIR is `--plugin-registration-pat
 
 Reads and writes: nothing but these sockets and the lock file beside each.
 
-How it works, over and over: wait for the driver to tell its name; publish the registration socket, by rename, once it
+How it works, over and over: wait for the driver to tell its name; put the registration socket in its place once it
 answers; wait for kubelet to confirm; stay until something is wrong. Wrong is: kubelet refuses (it never tries the same
-socket again); the socket is gone or somebody else's; kubelet asked and never said how it ended. Then the socket is
+socket again); the socket is gone or somebody else's; kubelet asked, for the first time or anew, and never said how it
+ended. Then the socket is
 withdrawn and all begins anew, with a growing pause when it keeps going wrong. A live server at the path is waited for,
 never replaced. A driver that restarts is none of the registrar's business: kubelet knows it by path.
 

@@ -169,6 +169,8 @@ class RegistrarConfig:
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> RegistrarConfig:
     """The configuration. Raises ConfigError, TextRequestedError."""
     flags = parse_flags(PROGRAM, _FLAGS, argv, environ)
+    if flags.integer("v") < 0:
+        raise ConfigError(f"flag --v: must be 0 or more, not {flags.integer('v')}")
     # Upstream's order of checks (sidecars reference, A3): an old probe's command line must keep its exit code.
     if flags.text("logging-format") not in {"text", "json"}:
         raise ConfigError(

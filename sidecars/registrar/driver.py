@@ -22,6 +22,13 @@ def is_driver_name(name: str) -> bool:
     return len(name) <= _MAX_NAME and _NAME.fullmatch(name) is not None
 
 
+def kind_of_trouble(error: DriverUnreachableError | DriverCallError) -> str:
+    """What makes one trouble another: not its text, which may tell seconds, or the time in the driver's own words."""
+    if isinstance(error, DriverUnreachableError):
+        return error.reason
+    return "timeout" if error.code == _LATE else f"code {error.code}"
+
+
 class Driver:
     """Asks for the name, one question at a time; `close`, by any thread, ends the one under way.
 

@@ -26,7 +26,7 @@ def judge(
     remind_seconds: float = REMIND_SECONDS,
     give_up_seconds: float = GIVE_UP_SECONDS,
 ) -> Verdict:
-    """Of a publication that kubelet has not confirmed. All times are of one monotonic clock."""
+    """Of a publication that kubelet has not confirmed since it asked last. All times are of one monotonic clock."""
     waited = now - (published_at if asked_at is None else asked_at)
     if waited < remind_seconds:
         return Verdict(reminder="", is_hopeless=False, seconds=remind_seconds - waited)

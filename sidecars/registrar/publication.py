@@ -45,8 +45,10 @@ class Publication:
         self.published_at = 0.0
         self.asked_at: float | None = None
         self.is_confirmed = False
+        """Kubelet said yes to its last question; one that restarts asks anew."""
         self.is_refused = False
         self.was_confirmed = False
+        """It said yes once."""
         self._on_verdict = on_verdict
         self._on_change = on_change
         service = RegistrationService(
@@ -76,13 +78,15 @@ class Publication:
         return self._server.is_ours()
 
     def withdraw(self) -> None:
-        """Finish what kubelet is asking, then unlink the socket if it is still ours."""
+        """Unlink the socket if it is still ours, and finish what kubelet is asking."""
         self._server.stop_accepting(_GRACE_SECONDS).wait(2 * _GRACE_SECONDS)
         self._server.close()
         self._pool.shutdown(wait=False)
 
     def _asked(self) -> None:
+        # In this order: another thread that finds it unconfirmed must find the time of this question.
         self.asked_at = time.monotonic()
+        self.is_confirmed = False
         self._on_change()
 
     def _told(self, is_registered: bool, error: str) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from sidecars.registrar.driver import Driver
+from sidecars.registrar.driver import Driver, kind_of_trouble
 from sidecars.registrar.patience import Verdict, judge
 from sidecars.registrar.pauses import Pauses
 from sidecars.registrar.publication import Publication, socket_path
@@ -63,16 +63,22 @@ class Registration:
                 ending = self._stay(publication, stop)
             finally:
                 publication.withdraw()
+            where = {log_keys.PATH: publication.path}
             if ending is Ending.STOPPED:
-                log.info("the registration socket is withdrawn", extra={log_keys.PATH: publication.path})
-            elif stop.wait(_pause(pauses, publication, ending)):
-                return
+                log.info("the registration socket is withdrawn", extra=where)
+            elif seconds := _pause(pauses, publication, ending):
+                log.info(
+                    "the next registration socket has to wait", extra={**where, log_keys.SECONDS: seconds}
+                )
+                stop.wait(seconds)
 
     def _wait_for_driver(self, stop: threading.Event) -> str:
         """The driver's name once it tells it; empty when `stop` was set first."""
         absent = delays(first_seconds=0.05, factor=1.5, max_seconds=0.2)
         troubled = delays(first_seconds=0.2, factor=2.0, max_seconds=5.0)
         where = {log_keys.ADDRESS: self._driver.socket_path}
+        # The first question may take long; until it is answered nothing else is said.
+        log.info("asking the driver", extra=where)
         said = ""
         while not stop.is_set():
             try:
@@ -80,10 +86,10 @@ class Registration:
             except StoppingError:
                 break
             except (DriverUnreachableError, DriverCallError) as error:
-                if str(error) != said:
-                    said = str(error)
-                    log.warning("waiting for the driver", extra={**where, log_keys.REASON: said})
-                    self._board.without_driver(said)
+                if (kind := kind_of_trouble(error)) != said:
+                    said = kind
+                    log.warning("waiting for the driver", extra={**where, log_keys.REASON: str(error)})
+                self._board.without_driver(str(error))
                 is_absent = isinstance(error, DriverUnreachableError) and error.reason in _ABSENT
                 stop.wait(next(absent if is_absent else troubled))
             else:
@@ -115,8 +121,9 @@ class Registration:
                     return publication
             except ConfigError as error:
                 publication.withdraw()
-                # The directory may have gone this very moment; otherwise it can't be had, and why is in the text.
-                if self._has_directory():
+                # The directory may have gone this very moment, and even be there again; otherwise the path can't be
+                # had, and why is in the text.
+                if os.path.isdir(self._directory) and not isinstance(error.__cause__, FileNotFoundError):
                     raise ConfigError(str(error), exit_code=1) from error
                 continue
             publication.withdraw()
@@ -147,7 +154,10 @@ class Registration:
                 self._board.unregistered("the registration socket was removed or replaced")
                 return Ending.GONE
             seconds = _LOOK_SECONDS
-            if not publication.is_confirmed:
+            seen = self._board.look()
+            if publication.is_confirmed:
+                reminded = ""
+            else:
                 verdict = self._judge(
                     now=time.monotonic(),
                     published_at=publication.published_at,
@@ -156,10 +166,9 @@ class Registration:
                 if verdict.is_hopeless:
                     self._warn(publication, "kubelet asked and never said how it ended; publishing anew")
                     return Ending.UNCONFIRMED
-                if verdict.reminder not in {"", reminded}:
+                if verdict.reminder not in {"", reminded} and self._board.remind(verdict.reminder, seen=seen):
                     reminded = verdict.reminder
                     self._warn(publication, reminded)
-                    self._board.remind(reminded)
                 seconds = min(seconds, verdict.seconds)
             self._watch.wait(seconds)
         return Ending.STOPPED
@@ -202,9 +211,6 @@ class Registration:
                 )
             return True
         raise AssertionError("delays never end")
-
-    def _has_directory(self) -> bool:
-        return os.path.isdir(self._directory)
 
 
 def _pause(pauses: Pauses, publication: Publication, ending: Ending) -> float:

@@ -104,11 +104,13 @@ class Board:
         with self._lock:
             self._now = self._now.unregistered(problem)
 
-    def remind(self, problem: str) -> None:
-        """`problem` is why kubelet has not confirmed, unless it just did."""
+    def remind(self, problem: str, *, seen: Standing) -> bool:
+        """`problem` is why kubelet has not confirmed, unless it did since it was `seen`; whether that is so."""
         with self._lock:
-            if self._now.state != REGISTERED:
+            is_so = self._now.registrations == seen.registrations
+            if is_so:
                 self._now = self._now.unregistered(problem)
+            return is_so
 
     def solved(self, problem: str) -> None:
         """`problem` is none any more; another one stays."""

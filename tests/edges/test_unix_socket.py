@@ -376,6 +376,8 @@ def test_a_directory_that_goes_while_ours_starts_is_an_error_that_names_it(direc
             ours.serve()
         assert refusal.value.exit_code == 1
         assert place in str(refusal.value)
+        if how != "replaced by a file":
+            assert isinstance(refusal.value.__cause__, FileNotFoundError)
         assert not ours.server.is_ours()
 
 

@@ -114,6 +114,14 @@ def test_a_socket_that_was_there_before_is_registered_at_start_and_again_at_each
         assert kubelet.count("deregistered") == 0
 
 
+def test_one_that_ends_while_the_driver_thinks_tells_nobody(place: Place, driver: TinyDriver) -> None:
+    driver.go_on.clear()
+    with plugin(place) as made:
+        with quick_kubelet(place):
+            wait_until(lambda: made.questions, "the plugin was asked")
+        assert made.verdicts == []
+
+
 def test_names_with_a_dot_and_what_is_no_socket_are_not_for_kubelet(place: Place, driver: TinyDriver) -> None:
     with quick_kubelet(place) as kubelet:
         open(f"{place.registry}/file", "w", encoding="ascii").close()

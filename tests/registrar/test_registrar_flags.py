@@ -54,6 +54,7 @@ ROWS = (
     ),
     Row(what="a port that is no number", flags=(PATH, "--health-port=web"), upstream=2, text="--health-port"),
     Row(what="a verbosity that is none", flags=(PATH, "--v=loud"), upstream=2, text="--v"),
+    Row(what="a verbosity below 0", flags=(PATH, "--v=-1", "--version"), upstream=2, text="--v"),
     Row(
         what="a log format that is none",
         flags=(PATH, "--logging-format=yaml"),
@@ -101,11 +102,18 @@ SERVING_ROWS = (
         flags=(
             "--v=5",
             "--vmodule=main=2",
-            "--logging-format=json",
             "--log-flush-frequency=1s",
             "--automaxprocs",
         ),
         upstream=SERVES,
+    ),
+    Row(what="a log in JSON", flags=("--v=5", "--logging-format=json"), upstream=SERVES),
+    Row(
+        what="verbosity by file and a log in JSON",
+        flags=("--vmodule=main=2", "--logging-format=json"),
+        upstream=1,
+        ours=SERVES,
+        better="--vmodule changes nothing here, so the two do not contradict each other",
     ),
     Row(
         what="an address with a scheme", flags=("--csi-address=unix://{base}/csi/csi.sock",), upstream=SERVES

@@ -17,6 +17,7 @@ from tests.registrar.registrar_place import (
     Ours,
     Place,
     Running,
+    Subject,
     accepts,
     get_info,
     identity,
@@ -116,6 +117,28 @@ def test_a_driver_that_always_takes_longer_than_the_timeout_is_registered_all_th
         assert "was not answered in 0.1 s" in made.log()
 
 
+def test_a_driver_that_stays_late_is_told_of_once_however_often_it_is_asked(
+    ours: Ours, place: Place, driver: TinyDriver
+) -> None:
+    driver.go_on.clear()
+    with registrar(ours, place, "--timeout=20ms") as made:
+        wait_until(lambda: driver.questions >= 4, "it was asked several times")
+        made.wait_log("waiting for the driver")
+        assert made.log().count("waiting for the driver") == 1
+        wait_until(
+            lambda: "was not answered in 0.02 s" not in made.status().problems[0],
+            "the status tells how long the last question had",
+        )
+
+
+def test_who_is_asked_is_told_before_the_first_answer(ours: Ours, place: Place, driver: TinyDriver) -> None:
+    driver.go_on.clear()
+    with registrar(ours, place, "--timeout=30s") as made:
+        made.wait_log("asking the driver")
+        assert place.driver_socket in made.log()
+        assert made.is_alive()
+
+
 def test_a_server_that_is_no_driver_is_told_as_such(ours: Ours, place: Place) -> None:
     with registrar(ours, place, f"--csi-address={place.run_directory}/registrar.sock") as made:
         made.wait_log("is it a CSI driver's socket?")
@@ -142,6 +165,7 @@ def test_a_refused_registration_is_tried_again_with_a_new_socket_until_it_works(
             assert problem.startswith("kubelet refused the registration: RegisterPlugin error -- ")
             assert problem.endswith("the API server is away")
             assert made.status().state == WAITING_FOR_KUBELET
+            made.wait_log("the next registration socket has to wait")
             second = kubelet.wait_event("refused", after=first.time)
             assert 1.0 <= second.time - first.time < 2.5
             registered = kubelet.wait_registered(NAME)
@@ -273,7 +297,7 @@ def test_a_stop_while_it_waits_for_another_server_leaves_that_alone(
         assert accepts(place.socket_path)
 
 
-@pytest.mark.parametrize("how", ["removed", "moved"])
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced by a file"])
 def test_a_directory_that_goes_and_is_made_again_gets_a_new_socket(
     ours: Ours, place: Place, driver: TinyDriver, how: str
 ) -> None:
@@ -285,8 +309,14 @@ def test_a_directory_that_goes_and_is_made_again_gets_a_new_socket(
             shutil.rmtree(place.registry, ignore_errors=True)
         else:
             os.rename(place.registry, f"{place.base}/moved")
+        if how == "replaced by a file":
+            os.close(os.open(place.registry, os.O_CREAT))
         made.wait_log("waiting for the registration directory")
-        assert made.status().problems == (f"there is no directory {place.registry}",)
+        wait_until(
+            lambda: made.status().problems == (f"there is no directory {place.registry}",), "it is told"
+        )
+        if how == "replaced by a file":
+            os.unlink(place.registry)
         os.mkdir(place.registry)
         made.wait_published()
         notify(place.socket_path)
@@ -307,6 +337,29 @@ def test_a_directory_that_goes_while_another_server_is_waited_for_is_waited_for_
             made.wait_log("waiting for the registration directory")
             os.mkdir(place.registry)
             made.wait_published()
+
+
+def test_a_link_to_a_stale_socket_in_the_way_is_kept_and_ends_the_program(
+    ours: Ours, place: Place, driver: TinyDriver
+) -> None:
+    """Upstream follows it and takes it away: whoever made a link there meant something by it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as old:
+        old.bind(f"{place.base}/old.sock")
+    os.symlink(f"{place.base}/old.sock", place.socket_path)
+    with registrar(ours, place) as made:
+        assert made.wait() == 1
+        assert f"{place.socket_path!r} is in the way: it is not a socket" in made.log().splitlines()[-1]
+    assert os.readlink(place.socket_path) == f"{place.base}/old.sock"
+
+
+def test_a_directory_at_the_hidden_name_ends_the_program_with_its_path(
+    ours: Ours, place: Place, driver: TinyDriver
+) -> None:
+    hidden = f"{place.registry}/.{NAME}-reg.sock~"
+    os.mkdir(hidden)
+    with registrar(ours, place) as made:
+        assert made.wait() == 1
+        assert f"{hidden!r} is in the way" in made.log().splitlines()[-1]
 
 
 @pytest.mark.root
@@ -375,18 +428,34 @@ def test_two_appliances_in_one_run_directory_do_not_disturb_each_other(
 
 
 def test_our_own_node_room_is_registered_and_a_restart_of_it_changes_nothing(
-    ours: Ours, place: Place
+    subject: Subject, place: Place
 ) -> None:
     with (
         node_place() as node,
         fake_kubelet(place.registry, period_seconds=0.1, host_path=lambda _path: node.endpoint) as kubelet,
-        registrar(ours, place, f"--csi-address={node.endpoint}"),
+        running(subject, place, f"--csi-address={node.endpoint}"),
     ):
         with room_in_process(node):
-            assert kubelet.wait_registered(NAME).node_id == "node-1"
+            registered = kubelet.wait_registered(NAME)
+            assert (registered.node_id, registered.endpoint) == ("node-1", ENDPOINT)
         with room_in_process(node):
             assert kubelet.count("registered") == 1
             assert NAME in kubelet.registered
+        assert kubelet.count("info-failed") + kubelet.count("invalid") + kubelet.count("refused") == 0
+
+
+def test_our_own_node_rooms_registration_is_what_the_registrar_tells_kubelet_of_any_driver(
+    subject: Subject, place: Place
+) -> None:
+    with node_place() as node, room_in_process(node):
+        with running(subject, place, f"--csi-address={node.endpoint}") as made:
+            made.wait_published()
+            info = get_info(place.socket_path)
+            assert (info.type, info.name, info.endpoint) == ("CSIPlugin", NAME, ENDPOINT)
+            assert list(info.supported_versions) == ["1.0.0"]
+            assert notify(place.socket_path).ByteSize() == 0
+            assert made.end(signal.SIGTERM) == 0
+        assert place.names() == []
 
 
 def test_nothing_is_said_at_rest(ours: Ours, place: Place, driver: TinyDriver) -> None:

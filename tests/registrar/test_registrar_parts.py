@@ -4,15 +4,18 @@ import itertools
 import string
 from collections.abc import Callable
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecars.registrar.driver import is_driver_name
+from sidecars.registrar.driver import is_driver_name, kind_of_trouble
 from sidecars.registrar.patience import GIVE_UP_SECONDS, REMIND_SECONDS, judge
 from sidecars.registrar.pauses import Pauses
 from sidecars.registrar.standing import Board, Standing
 from sscsi.core.kubernetes_names import is_subdomain
+from sscsi.edges.csi_identity import CONNECT_FAILURES
+from sscsi.errors import DriverCallError, DriverUnreachableError
 
 START = 1000.0
 
@@ -68,6 +71,20 @@ def test_a_removed_socket_comes_back_at_once_unless_it_is_removed_at_once() -> N
     assert pauses.after_removal(lived_seconds=3600) == 0
 
 
+def test_a_driver_that_stays_late_is_the_same_trouble_however_long_it_had_and_whatever_it_says() -> None:
+    late = DriverCallError("not answered in 1 s", code=grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+    mute = DriverUnreachableError("not answered in 2 s", reason="timeout")
+    assert kind_of_trouble(late) == kind_of_trouble(mute)
+    internal = [DriverCallError(f"at {time} o'clock", code=13) for time in (1, 2)]
+    assert kind_of_trouble(internal[0]) == kind_of_trouble(internal[1])
+
+
+def test_other_trouble_is_told_from_it() -> None:
+    kinds = [kind_of_trouble(DriverUnreachableError("", reason=reason)) for reason in CONNECT_FAILURES]
+    kinds += [kind_of_trouble(DriverCallError("", code=code)) for code in (2, 12, 13, 14)]
+    assert len(set(kinds)) == len(kinds)
+
+
 @pytest.mark.parametrize(
     "name",
     ["secrets-store.csi.k8s.io", "a", "0", "x" * 63, "a.b", "Upper.Case", "a--b"],
@@ -119,11 +136,19 @@ def test_what_is_told_follows_the_registration() -> None:
 def test_a_reminder_comes_too_late_for_a_driver_that_was_just_registered() -> None:
     board = Board("/csi.sock")
     board.with_driver("driver", "/reg.sock")
-    board.remind("kubelet has not asked")
+    seen = board.look()
+    assert board.remind("kubelet has not asked", seen=seen)
     assert board.look().problem == "kubelet has not asked"
     board.registered(1.0)
-    board.remind("kubelet has not asked")
+    assert not board.remind("kubelet has not asked", seen=seen)
     assert (board.look().state, board.look().problem) == ("registered", "")
+
+
+def test_a_reminder_turns_a_registered_driver_red_when_kubelet_asked_anew() -> None:
+    board = Board("/csi.sock")
+    board.registered(1.0)
+    assert board.remind("kubelet has asked", seen=board.look())
+    assert (board.look().state, board.look().problem) == ("waiting for kubelet", "kubelet has asked")
 
 
 def test_a_problem_that_was_solved_is_forgotten_and_another_one_is_not() -> None:

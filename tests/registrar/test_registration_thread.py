@@ -24,6 +24,7 @@ from tests.registrar.registrar_place import (
     notify,
 )
 from tests.registrar.tiny_driver import NAME, TinyDriver
+from tests.support.fake_kubelet import fake_kubelet
 from tests.support.waiting import wait_until
 
 
@@ -137,13 +138,53 @@ def test_a_question_of_our_own_health_page_is_not_kubelets(place: Place, driver:
         assert identity(place.socket_path) == before
 
 
-def test_a_question_after_the_confirmation_asks_for_nothing_more(place: Place, driver: TinyDriver) -> None:
-    with registration(place, remind_seconds=0.1, give_up_seconds=0.3) as made:
+def test_a_question_after_the_confirmation_is_green_until_the_answer_is_overdue(
+    place: Place, driver: TinyDriver
+) -> None:
+    """A kubelet that restarts asks anew: what it said before it ended counts no more."""
+    with registration(place, remind_seconds=0.5, give_up_seconds=60.0) as made:
+        get_info(place.socket_path)
+        notify(place.socket_path)
+        page = HealthPage(made.board, timeout_seconds=RPC_SECONDS).page
+        for _ in range(2):
+            get_info(place.socket_path)
+            assert (made.board.look().state, page({}).status) == (REGISTERED, 200)
+            wait_until(lambda: made.board.look().state == WAITING_FOR_KUBELET, "it is spoken of")
+            assert made.board.look().problem.startswith("kubelet has asked and not said how it ended")
+            assert page({}).status == 500
+            notify(place.socket_path)
+            assert (made.board.look().state, page({}).status) == (REGISTERED, 200)
+
+
+def test_a_word_that_is_lost_after_a_confirmation_is_given_a_new_socket(
+    place: Place, driver: TinyDriver
+) -> None:
+    with registration(place, remind_seconds=0.1, give_up_seconds=0.4) as made:
         notify(place.socket_path)
         before = identity(place.socket_path)
         get_info(place.socket_path)
-        wait_seconds(0.6)
-        assert identity(place.socket_path) == before
+        wait_until(lambda: not accepts(place.socket_path), "the socket is withdrawn")
+        assert made.board.look().state == WAITING_FOR_KUBELET
+        wait_until(lambda: accepts(place.socket_path), "the socket is there again")
+        assert identity(place.socket_path) != before
+
+
+def test_a_kubelet_that_restarts_while_the_driver_hangs_is_red_until_the_driver_answers(
+    place: Place, driver: TinyDriver
+) -> None:
+    with (
+        registration(place, remind_seconds=0.3) as made,
+        fake_kubelet(
+            place.registry, period_seconds=0.05, host_path=lambda _path: place.driver_socket
+        ) as kubelet,
+    ):
+        kubelet.wait_registered(NAME)
+        driver.go_on.clear()
+        kubelet.restart()
+        wait_until(lambda: made.board.look().state == WAITING_FOR_KUBELET, "it is spoken of")
+        driver.go_on.set()
+        kubelet.wait_registered(NAME)
+        wait_until(lambda: made.board.look().registrations == 2, "registered again")
         assert made.board.look().state == REGISTERED
 
 

@@ -362,7 +362,8 @@ class FakeKubelet:
                 except grpc.FutureTimeoutError:
                     if self._stop.is_set():
                         call.cancel()
-                        return "kubelet stopped", ""
+                        # One that ends tells nobody.
+                        raise _OperationError("kubelet ended") from None
                 except grpc.RpcError as error:
                     return f"rpc error: code = {error.code().name} desc = {error.details()}", ""
                 else:

@@ -113,7 +113,8 @@ def test_without_inotify_a_wait_is_a_second_at_most_and_why_is_told_once(
     reason = record.__dict__[REASON]
     assert setting in reason
     assert ("fs.inotify" in reason) is bool(setting)
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Less, when something of another test is given back only now.
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_arming_and_closing_gives_every_descriptor_back(directory: str) -> None:

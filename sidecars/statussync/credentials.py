@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from sscsi.errors import ConfigError
 
-_HOME_KUBECONFIG = os.path.join("~", ".kube", "config")
+_HOME_KUBECONFIG = os.path.join(".kube", "config")
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 
 
@@ -24,9 +24,10 @@ def kubeconfig_paths(given: str, environ: Mapping[str, str]) -> str:
         return given
     if environ.get(_IN_CLUSTER):
         return ""
-    path = os.path.expanduser(_HOME_KUBECONFIG)
-    if os.path.exists(path):
-        return path
+    if home := environ.get("HOME"):
+        path = os.path.join(home, _HOME_KUBECONFIG)
+        if os.path.exists(path):
+            return path
     raise ConfigError(
         "no way to the Kubernetes API: this is no pod, and there is no kubeconfig; give --kubeconfig or KUBECONFIG, or "
         "--cluster=dir:PATH (SSCSI_CLUSTER) to run without a cluster",

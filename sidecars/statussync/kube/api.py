@@ -1,8 +1,11 @@
 """Requests to the API server: bounded in time and number, repeated where that helps, with one kind of error."""
 
+import base64
+import contextlib
 import json
 import logging
 import random
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +17,7 @@ import urllib3
 from sidecars.statussync.kube.api_errors import GARBAGE, UNREACHABLE, ApiError, from_status
 from sidecars.statussync.kube.connection import Connection, LoadAccess
 from sidecars.statussync.kube.rate_limit import RateLimit
+from sidecars.statussync.kube.wire import Stream
 from sscsi import __version__
 from sscsi.core import log_keys
 from sscsi.core.backoff import delays
@@ -27,9 +31,13 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 _CONNECT_SECONDS = 5.0
 _ATTEMPTS = 4
+# The head of the answer to a watch comes at once, with no event yet.
+_WATCH_HEAD_SECONDS = 30.0
 # A watch that ends by its own time-out is late at most by so much.
 _WATCH_GRACE_SECONDS = 30.0
+# Credentials that are refused are read anew, and not again before so long.
 _RELOAD_SECONDS = 5.0
+_EVENTS = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"})
 _USER_AGENT = f"sscsi-statussync/{__version__}"
 
 Object = dict[str, Any]
@@ -41,9 +49,9 @@ class KubeApi:
     def __init__(self, load: LoadAccess, rate_limit: RateLimit) -> None:
         self._load = load
         self._rate_limit = rate_limit
-        self._lock = threading.Lock()
         self._connection = Connection(load())
-        self._loaded_at = time.monotonic()
+        self._reloading = threading.Lock()
+        self._reloaded_at = float("-inf")
         self._closed = threading.Event()
 
     def call(
@@ -74,7 +82,7 @@ class KubeApi:
             try:
                 return self._once(method, target, data, content_type, deadline)
             except ApiError as error:
-                pause = max(jittered(next(pauses)), error.retry_after_seconds)
+                pause = jittered(next(pauses)) + error.retry_after_seconds
                 is_last = attempt == _ATTEMPTS or time.monotonic() + pause >= deadline
                 if is_last or not error.may_be_repeated(method) or self._closed.wait(pause):
                     raise
@@ -87,14 +95,14 @@ class KubeApi:
         """
         self._wait_turn(timeout_seconds)
         target = f"{path}?{urlencode({**query, 'watch': '1', 'timeoutSeconds': str(int(timeout_seconds))})}"
-        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout_seconds + _WATCH_GRACE_SECONDS)
-        response = self._send("GET", target, None, JSON, timeout, stream=True)
+        deadline = time.monotonic() + _WATCH_HEAD_SECONDS
+        response = self._send("GET", target, None, JSON, deadline, stream=True)
         if response.status != 200:
             try:
-                raise _error(response, f"watch {path}")
+                raise self._error(response, f"watch {path}")
             finally:
                 response.close()
-        return Watch(response, path)
+        return Watch(Stream(response, seconds=timeout_seconds + _WATCH_GRACE_SECONDS), path)
 
     @property
     def is_closed(self) -> bool:
@@ -105,7 +113,7 @@ class KubeApi:
         self._closed.wait(seconds)
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Send nothing more, and wait for no answer."""
         self._closed.set()
         self._connection.close()
 
@@ -125,12 +133,10 @@ class KubeApi:
     def _once(
         self, method: str, target: str, data: bytes | None, content_type: str, deadline: float
     ) -> Object:
-        seconds = max(deadline - time.monotonic(), 0.001)
-        timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, seconds), read=seconds)
-        response = self._send(method, target, data, content_type, timeout)
+        response = self._send(method, target, data, content_type, deadline)
         what = f"{method} {target.partition('?')[0]}"
         if not 200 <= response.status < 300:
-            raise _error(response, what)
+            raise self._error(response, what, data)
         return _document(response, what)
 
     def _send(
@@ -139,87 +145,128 @@ class KubeApi:
         target: str,
         data: bytes | None,
         content_type: str,
-        timeout: urllib3.Timeout,
+        deadline: float,
         *,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         headers = {"accept": JSON, "content-type": content_type, "user-agent": _USER_AGENT}
-        connection = self._connection
 
         def send(connection: Connection) -> urllib3.BaseHTTPResponse:
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                raise ClusterUnavailableError("there was no time left to ask the API server")
+            timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, total=seconds)
             return _request(
                 connection, method, target, headers=headers, data=data, timeout=timeout, stream=stream
             )
 
+        connection = self._connection
         response = send(connection)
         if response.status == 401 and self._reload(connection):
             response.close()
+            self._wait_turn(deadline - time.monotonic())
             response = send(self._connection)
         return response
 
     def _reload(self, refused: Connection) -> bool:
         """Read the credentials anew, now and then; whether there are others than the `refused` ones."""
-        with self._lock:
+        with self._reloading:
             if self._connection is not refused:
                 return True
-            if time.monotonic() - self._loaded_at < _RELOAD_SECONDS:
+            if time.monotonic() - self._reloaded_at < _RELOAD_SECONDS:
                 return False
-            self._loaded_at = time.monotonic()
+            self._reloaded_at = time.monotonic()
             try:
                 self._connection = Connection(self._load())
             except ConfigError as error:
                 log.warning("the API server refuses our credentials", extra={log_keys.REASON: str(error)})
                 return False
-        refused.close()
+        refused.close_unused()
+        if self._closed.is_set():
+            self._connection.close()
         log.info("the API server refused our credentials; they were read anew")
         return True
+
+    def _error(self, response: urllib3.BaseHTTPResponse, what: str, sent: bytes | None = None) -> ApiError:
+        """What the API server says; it may quote what it was `sent`, and a proxy who we are."""
+        try:
+            body = json.loads(response.data)
+        except (ValueError, RecursionError, urllib3.exceptions.HTTPError):
+            body = {}
+        return from_status(
+            response.status,
+            body if isinstance(body, dict) else {},
+            retry_after=response.headers.get("Retry-After", ""),
+            what=what,
+            sensitive=[*self._connection.secrets, *_secret_values(sent)],
+        )
 
 
 class Watch:
     """The events of one watch request: iterate over it in one thread; any thread may close it."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, path: str) -> None:
-        self._response = response
+    def __init__(self, stream: Stream, path: str) -> None:
+        self._stream = stream
         self._path = path
 
     def __iter__(self) -> Iterator[tuple[str, Object]]:
         """Type and object of each event. Raises ApiError when the stream breaks or says so."""
-        pending = b""
+        lines = _Lines()
         try:
-            for chunk in self._response.stream(65536, decode_content=True):
-                *lines, pending = (pending + chunk).split(b"\n")
-                for line in lines:
+            while piece := self._stream.read():
+                lines.add(piece)
+                # Nothing of an event stays here while the next one is waited for.
+                del piece
+                while (line := lines.take()) is not None:
                     if line:
                         yield self._event(line)
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise ApiError(
-                f"watch {self._path}: broken off ({type(error).__name__})", code=0, reason=UNREACHABLE
-            ) from error
+                    del line
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiError(f"watch {self._path}: broken off ({error})", code=0, reason=UNREACHABLE) from error
         finally:
-            self._response.close()
+            self._stream.close()
 
     def close(self) -> None:
         """End the iteration, wherever it is."""
-        connection = self._response.connection
-        sock = getattr(connection, "sock", None)
-        if sock is not None:
-            try:
-                sock.shutdown(2)
-            except OSError:
-                return
+        self._stream.break_off()
 
     def _event(self, line: bytes) -> tuple[str, Object]:
         try:
             event = json.loads(line)
             kind, obj = event["type"], event["object"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise ApiError(f"watch {self._path}: what came is no event", code=0, reason=GARBAGE) from error
+            is_event = kind in _EVENTS and isinstance(obj, dict)
+        except (ValueError, RecursionError, TypeError, KeyError):
+            is_event = False
+        if not is_event:
+            raise ApiError(f"watch {self._path}: what came is no event", code=0, reason=GARBAGE)
         if kind == "ERROR":
-            code = obj.get("code") if isinstance(obj, dict) else None
+            code = obj.get("code")
             raise from_status(
                 code if isinstance(code, int) else 0, obj, retry_after="", what=f"watch {self._path}"
             )
         return kind, obj
+
+
+class _Lines:
+    """Lines out of pieces."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+
+    def add(self, piece: bytes) -> None:
+        self._buffer += piece
+
+    def take(self) -> bytes | None:
+        """The next whole line; None when there is none yet."""
+        end = self._buffer.find(b"\n", self._searched)
+        if end < 0:
+            self._searched = len(self._buffer)
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line
 
 
 def jittered(seconds: float) -> float:
@@ -240,34 +287,38 @@ def _request(
     try:
         return connection.request(method, target, headers=headers, body=data, timeout=timeout, stream=stream)
     except urllib3.exceptions.HTTPError as error:
-        was_sent = not isinstance(
-            error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-        )
-        raise ApiError(
-            f"{method} {target.partition('?')[0]}: no answer ({type(error).__name__})",
-            code=0,
-            reason=UNREACHABLE,
-            was_sent=was_sent,
-        ) from error
+        raise _unanswered(error, f"{method} {target.partition('?')[0]}") from error
 
 
-def _error(response: urllib3.BaseHTTPResponse, what: str) -> ApiError:
-    try:
-        body = json.loads(response.data)
-    except (ValueError, urllib3.exceptions.HTTPError):
-        body = {}
-    return from_status(
-        response.status,
-        body if isinstance(body, dict) else {},
-        retry_after=response.headers.get("Retry-After", ""),
-        what=what,
+def _unanswered(error: urllib3.exceptions.HTTPError, what: str) -> ApiError:
+    # A proxy that does not lead to the server has not told it anything.
+    cause = error.original_error if isinstance(error, urllib3.exceptions.ProxyError) else error
+    was_sent = cause is error and not isinstance(
+        error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
     )
+    why = f"no answer ({type(error).__name__})"
+    inner = cause.args[0] if isinstance(cause, urllib3.exceptions.SSLError) and cause.args else None
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        was_sent = False
+        why = f"the server's certificate is not accepted: {inner.verify_message.rstrip('.')}"
+    return ApiError(f"{what}: {why}", code=0, reason=UNREACHABLE, was_sent=was_sent)
+
+
+def _secret_values(sent: bytes | None) -> Iterator[str]:
+    """What a Secret that was sent has in it."""
+    body = json.loads(sent) if sent else None
+    data = body.get("data") if isinstance(body, dict) else None
+    for value in data.values() if isinstance(data, dict) else ():
+        if isinstance(value, str):
+            yield value
+            with contextlib.suppress(ValueError):
+                yield base64.b64decode(value).decode(errors="replace")
 
 
 def _document(response: urllib3.BaseHTTPResponse, what: str) -> Object:
     try:
         document = json.loads(response.data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(f"{what}: the answer is not JSON", code=response.status, reason=GARBAGE) from error
     if not isinstance(document, dict):
         raise ApiError(f"{what}: the answer is no object", code=response.status, reason=GARBAGE)

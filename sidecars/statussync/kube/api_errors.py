@@ -1,6 +1,6 @@
 """What can go wrong between us and an API server, in one class and one translation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sscsi.core.redaction import clean_message
@@ -78,15 +78,21 @@ class ApiError(Exception):
         return method == "GET" and (self.code >= _SERVER or self.reason in {UNREACHABLE, GARBAGE})
 
 
-def from_status(code: int, body: Mapping[str, Any], *, retry_after: str, what: str) -> ApiError:
-    """The error of an answer: `body` is a metav1.Status or empty, `what` the request in words."""
-    reason = _text(body.get("reason")) or f"HTTP {code}"
-    details = body.get("details") if isinstance(body.get("details"), dict) else {}
+def from_status(
+    code: int, body: Mapping[str, Any], *, retry_after: str, what: str, sensitive: Sequence[str] = ()
+) -> ApiError:
+    """The error of an answer: `body` is a metav1.Status or empty, `what` the request in words, `sensitive` what must
+    not be in the error.
+    """
+    reason = clean_message(_text(body.get("reason")), sensitive) or f"HTTP {code}"
+    details = body.get("details")
     causes = details.get("causes") if isinstance(details, dict) else None
     fields = tuple(
-        _text(cause.get("field")) for cause in causes or () if isinstance(cause, dict) and cause.get("field")
+        clean_message(_text(cause.get("field")), sensitive)
+        for cause in (causes if isinstance(causes, list) else ())
+        if isinstance(cause, dict) and _text(cause.get("field"))
     )
-    message = clean_message(_text(body.get("message")), ())
+    message = clean_message(_text(body.get("message")), sensitive)
     return ApiError(
         f"{what}: {message or reason}",
         code=code,

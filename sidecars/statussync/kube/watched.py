@@ -3,11 +3,12 @@
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from sidecars.statussync.kube.api import KubeApi, Object, Watch, jittered
-from sidecars.statussync.kube.api_errors import ApiError
+from sidecars.statussync.kube.api_errors import GARBAGE, UNREACHABLE, ApiError
 from sscsi.core import log_keys
 from sscsi.core.backoff import delays
 from sscsi.errors import ClusterUnavailableError
@@ -18,6 +19,8 @@ _LIST_SECONDS = 30.0
 _PAGE = "500"
 _FIRST_DELAY_SECONDS = 0.5
 _MAX_DELAY_SECONDS = 30.0
+# A watch that is over sooner than it was to be is no reason to ask for the next one at once.
+_WHOLE = 0.9
 
 T = TypeVar("T")
 Name = tuple[str, str]
@@ -53,19 +56,23 @@ class Watched(Generic[T]):
         self._listed = threading.Event()
         self._closed = threading.Event()
         self._watch: Watch | None = None
-        # None: nobody asked yet.
-        self._problem: str | None = None
+        self._problem = ""
+        self._is_current = False
+        # What a watch goes on from; empty when only a list will do.
         self._version = ""
+        self._changes = 0
+        # What we put or dropped while a list was under way that may not have it yet: for each list.
+        self._lists: list[dict[Name, tuple[int, T] | None]] = []
 
     @property
     def is_current(self) -> bool:
-        """Whether the objects are all there are, as of now, as far as the API server tells."""
-        return self._problem == ""
+        """Whether the objects are all there are, as of now: changes are being told."""
+        return self._is_current
 
     @property
     def problem(self) -> str:
         """Why changes in the API are not heard of; empty when they are, or nobody has asked yet."""
-        return self._problem or ""
+        return self._problem
 
     def wait_listed(self, seconds: float) -> bool:
         """Whether the objects were all there at some moment; waits for it."""
@@ -82,36 +89,45 @@ class Watched(Generic[T]):
 
     def put(self, obj: Object) -> None:
         """Know an object from the answer to a request of ours, before the watch tells of it."""
+        name, entry = name_of(obj), self._entry(obj)
         with self._lock:
-            self._objects[name_of(obj)] = self._entry(obj)
+            known = self._objects.get(name)
+            if known is not None and entry[0] < known[0]:
+                return
+            self._objects[name] = entry
+            for ours in self._lists:
+                ours[name] = entry
 
     def drop(self, name: Name) -> None:
         """Know that an object is gone before the watch tells."""
         with self._lock:
             self._objects.pop(name, None)
+            for ours in self._lists:
+                ours[name] = None
 
     def list_now(self, timeout_seconds: float) -> None:
-        """Take in all objects there are. Not while `run` runs. Raises ApiError, ClusterUnavailableError."""
-        self._version = self._list(timeout_seconds)
+        """Take in all objects there are; `run` may be in trouble meanwhile. Raises ApiError, ClusterUnavailableError."""
+        self._list(timeout_seconds)
 
     def run(self) -> None:
         """List, where that was not done yet, and watch until closed."""
-        version = self._version
         pauses = _pauses()
         while not self._closed.is_set():
+            begun = time.monotonic()
             try:
-                version = version or self._list(_LIST_SECONDS)
-                self._tell_problem("")
+                if not self._version:
+                    self._list(_LIST_SECONDS)
+                    begun = time.monotonic()
+                self._follow()
                 pauses = _pauses()
-                version = self._follow(version)
+                continue
             except (ApiError, ClusterUnavailableError) as error:
-                if self._closed.is_set():
-                    return
-                if isinstance(error, ApiError) and error.is_gone:
-                    version = ""
-                    continue
-                self._tell_problem(str(error))
-                self._closed.wait(jittered(next(pauses)))
+                self._failed(error)
+            finally:
+                self._is_current = False
+            if time.monotonic() - begun > _MAX_DELAY_SECONDS:
+                pauses = _pauses()
+            self._closed.wait(jittered(next(pauses)))
 
     def close(self) -> None:
         """End `run`, wherever it is."""
@@ -120,44 +136,89 @@ class Watched(Generic[T]):
         if watch is not None:
             watch.close()
 
-    def _list(self, timeout_seconds: float) -> str:
-        """Take in all objects there are; the version of that moment."""
-        found: dict[Name, tuple[int, T]] = {}
-        query = {**self._selector, "limit": _PAGE}
-        while True:
-            page = self._api.call("GET", self._path, query=query, timeout_seconds=timeout_seconds)
-            for item in page.get("items") or ():
-                found[name_of(item)] = self._entry(item)
-            metadata = page.get("metadata") or {}
-            if not (token := metadata.get("continue")):
-                break
-            query["continue"] = token
+    def _failed(self, error: ApiError | ClusterUnavailableError) -> None:
+        if self._closed.is_set():
+            return
+        if isinstance(error, ApiError) and (error.is_gone or error.reason == GARBAGE):
+            # From there it would go on as it ended.
+            self._version = ""
+        if not isinstance(error, ApiError) or not error.is_gone:
+            self._tell_problem(str(error))
+
+    def _list(self, timeout_seconds: float) -> None:
+        """Take in all objects there are, and the version of that moment."""
+        ours: dict[Name, tuple[int, T] | None] = {}
         with self._lock:
+            self._lists.append(ours)
+            changes = self._changes
+        try:
+            found, version = self._pages(timeout_seconds)
+        finally:
+            with self._lock:
+                self._lists = [other for other in self._lists if other is not ours]
+        with self._lock:
+            if changes != self._changes:
+                # The watch works again, and has told newer things than the list has.
+                return
+            for name, entry in ours.items():
+                listed = found.get(name)
+                if entry is None:
+                    found.pop(name, None)
+                elif listed is None or listed[0] < entry[0]:
+                    found[name] = entry
             before, self._objects = self._objects, found
+            self._version = version
         self._listed.set()
         for name in before.keys() | found.keys():
             if before.get(name) != found.get(name):
                 self._on_change(name)
-        return str(metadata.get("resourceVersion", ""))
 
-    def _follow(self, version: str) -> str:
-        """Take in changes until the watch's time is over; the version to go on from."""
+    def _pages(self, timeout_seconds: float) -> tuple[dict[Name, tuple[int, T]], str]:
+        """All objects there are, and the version of that moment."""
+        found: dict[Name, tuple[int, T]] = {}
+        query = {**self._selector, "limit": _PAGE}
+        while True:
+            page = self._api.call("GET", self._path, query=query, timeout_seconds=timeout_seconds)
+            items = page.get("items") or []
+            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+                raise ApiError(f"GET {self._path}: the answer is no list", code=200, reason=GARBAGE)
+            for item in items:
+                found[name_of(item)] = self._entry(item)
+            if not (token := metadata_of(page).get("continue")):
+                return found, _version_of(page)
+            query["continue"] = str(token)
+
+    def _follow(self) -> None:
+        """Take in changes until the watch's time is over.
+
+        Raises ApiError, ClusterUnavailableError; also when it is over too soon.
+        """
         # Of many nodes not all at the same moment.
         seconds = self._watch_seconds * random.uniform(1.0, 2.0)  # noqa: S311 - nobody gains by guessing it
-        query = {**self._selector, "resourceVersion": version, "allowWatchBookmarks": "true"}
+        query = {**self._selector, "resourceVersion": self._version, "allowWatchBookmarks": "true"}
         watch = self._api.watch(self._path, query=query, timeout_seconds=seconds)
         self._watch = watch
         if self._closed.is_set():
             watch.close()
-        for kind, obj in watch:
-            version = str((obj.get("metadata") or {}).get("resourceVersion") or version)
-            if kind != "BOOKMARK":
-                self._take(kind, obj)
-        return version
+        begun = time.monotonic()
+        self._is_current = True
+        self._tell_problem("")
+        for event in watch:
+            self._take(*event)
+            # It may be large, and the next one may come in an hour.
+            del event
+        if time.monotonic() - begun < int(seconds) * _WHOLE:
+            raise ApiError(f"watch {self._path}: it was over too soon", code=0, reason=UNREACHABLE)
 
     def _take(self, kind: str, obj: Object) -> None:
+        version = _version_of(obj)
+        if kind == "BOOKMARK":
+            self._version = version or self._version
+            return
         name, entry = name_of(obj), self._entry(obj)
         with self._lock:
+            self._version = version or self._version
+            self._changes += 1
             known = self._objects.get(name)
             if known is not None and entry[0] < known[0]:
                 return
@@ -165,13 +226,19 @@ class Watched(Generic[T]):
                 self._objects.pop(name, None)
             else:
                 self._objects[name] = entry
-        if kind == "DELETED" or known != entry:
+        if known != (None if kind == "DELETED" else entry):
             self._on_change(name)
 
     def _entry(self, obj: Object) -> tuple[int, T]:
         # Opaque by the letter of the API, and compared as numbers by everybody, client-go among them.
-        version = str((obj.get("metadata") or {}).get("resourceVersion", ""))
-        return int(version) if version.isdecimal() else 0, self._keep(obj)
+        version = _version_of(obj)
+        number = int(version) if version.isdecimal() else 0
+        try:
+            return number, self._keep(obj)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ApiError(
+                f"{self._path}: an object has not the form that it should", code=200, reason=GARBAGE
+            ) from error
 
     def _tell_problem(self, problem: str) -> None:
         before, self._problem = self._problem, problem
@@ -184,10 +251,20 @@ class Watched(Generic[T]):
             log.debug("hears of changes in the API", extra={log_keys.PATH: self._path})
 
 
+def metadata_of(obj: Object) -> Object:
+    """The metadata of an object of the API."""
+    metadata = obj.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def name_of(obj: Object) -> Name:
     """Namespace and name of an object of the API."""
-    metadata = obj.get("metadata") or {}
+    metadata = metadata_of(obj)
     return str(metadata.get("namespace", "")), str(metadata.get("name", ""))
+
+
+def _version_of(obj: Object) -> str:
+    return str(metadata_of(obj).get("resourceVersion") or "")
 
 
 def _pauses() -> Iterator[float]:

@@ -1,6 +1,8 @@
 """A status-sync process for tests: its directories, its sockets, and what it wrote."""
 
 import contextlib
+import dataclasses
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import grpc
 import yaml
 
+from sscsi.cli.appliance import is_served
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 from tests.statussync.fake_node_room import FakeNodeRoom, to_message
@@ -33,6 +36,7 @@ class StatusSync:
         self.run = root / "run"
         self.log = root / "log"
         self.volumes = root / "volumes"
+        self._numbers = itertools.count()
         for directory in (self.cluster, self.run, self.volumes):
             directory.mkdir()
         self.socket_path = self.run / "statussync.sock"
@@ -106,11 +110,13 @@ class StatusSync:
 
     def publish(self, content: bytes = b"s3cret", **changes: Any) -> PublishedVolume:
         """A volume on disk, in upstream's layout; the node room does not know of it yet."""
-        target = self.volumes / str(len(list(self.volumes.iterdir())))
+        volume = make_volume(**changes)
+        name = f"volume-{next(self._numbers)}"
+        target = self.volumes / "pods" / volume.pod_uid / "volumes/kubernetes.io~csi" / name / "mount"
         (target / VERSION).mkdir(parents=True)
         (target / VERSION / "password").write_bytes(content)
         (target / "..data").symlink_to(VERSION)
-        return make_volume(target_path=str(target), **changes)
+        return dataclasses.replace(volume, target_path=str(target))
 
     def objects(self) -> dict[str, Any]:
         """Every object below PATH/status, by kind, namespace and name."""
@@ -137,4 +143,5 @@ class StatusSync:
             self.status()
         except grpc.RpcError:
             return False
-        return True
+        # The state socket is there first.
+        return is_served(str(self.socket_path))

@@ -43,10 +43,10 @@ def loader(kubeconfig: str) -> LoadAccess:
     """
     parts = kubeconfig_parts(kubeconfig) if kubeconfig else in_cluster_parts()
     where = f"kubeconfig {kubeconfig}" if kubeconfig else "the in-cluster credentials"
-    return lambda: load_access(parts, where)
+    return lambda: load_access(parts, where, is_in_pod=not kubeconfig)
 
 
-def load_access(parts: ClientParts, where: str) -> Access:
+def load_access(parts: ClientParts, where: str, *, is_in_pod: bool) -> Access:
     """Read what the `kubernetes` package reads; `where` is that in words. Raises ConfigError."""
     # It warns of each connection that it does not keep. What matters of the rest is an error here.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
@@ -61,7 +61,9 @@ def load_access(parts: ClientParts, where: str) -> Access:
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001 - a file can be wrong in any way, and a traceback would quote it
-        raise ConfigError(f"{where} can't be used: {_reason(error)}", exit_code=1) from None
+        # What the package says of a pod's files quotes nothing of them.
+        reason = str(error) if is_in_pod and isinstance(error, parts.errors) else _reason(error)
+        raise ConfigError(f"{where} can't be used: {reason}", exit_code=1) from None
     return Access(configuration=configuration, pool=pool)
 
 
@@ -71,7 +73,7 @@ def _reason(error: Exception) -> str:
         return "a certificate or key in it can't be read"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"something in it is missing or malformed ({type(error).__name__}); see `kubectl config view`"
+    return f"something in it is missing or malformed ({type(error).__name__})"
 
 
 def _check_security(configuration: Any, pool: urllib3.PoolManager, where: str) -> None:

@@ -33,6 +33,8 @@ _SOCKET_MODE = 0o600
 _RUNNING_LIMIT = 4
 _WATCHDOG_SECONDS = 1.0
 _SHOWN_PROBLEMS = 10
+# For calls that are broken off to find out.
+_CANCEL_SECONDS = 0.5
 
 
 class StatusSyncRoom:
@@ -120,19 +122,20 @@ class StatusSyncRoom:
         return 0
 
     def _leave(self, threads: Sequence[threading.Thread], stop: threading.Event) -> None:
+        deadline = time.monotonic() + self._stop_grace_seconds
         answered = self._server.stop_accepting(self._stop_grace_seconds)
         stop.set()
         self._feed.close()
         self._queue.close()
         self._cluster.stop()
         for thread in threads:
-            # One that waits for an API server which does not answer is not waited for.
-            thread.join(self._stop_grace_seconds)
-        answered.wait(self._stop_grace_seconds + 1.0)
+            # One that waits for an API server which does not answer is not waited for; nor is a call, below.
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        answered.wait(max(deadline - time.monotonic(), 0.0) + _CANCEL_SECONDS)
         self._state_server.stop_accepting(0).wait()
         for server in (self._server, self._state_server):
             server.close()
-        self._pool.shutdown()
+        self._pool.shutdown(wait=False)
 
     def _add_services(self, server: grpc.Server) -> None:
         sscsi_pb2_grpc.add_ClassesServicer_to_server(self._classes_service, server)

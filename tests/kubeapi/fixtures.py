@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kubeapi.kube_api import KubeApi, running_kube_api
+from tests.kubeapi import manifests
+from tests.kubeapi.kube_api import SERVICE_ACCOUNT, KubeApi, running_kube_api
 from tests.support.require import require
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +23,12 @@ def namespace(kube_api: KubeApi) -> Iterator[str]:
     """A namespace for one test."""
     with kube_api.namespace() as name:
         yield name
+
+
+@pytest.fixture
+def syncing(kube_api: KubeApi) -> Iterator[None]:
+    """The driver may write Secrets."""
+    with kube_api.applied(manifests.RBAC_SYNCING):
+        token = kube_api.token(SERVICE_ACCOUNT)
+        wait_until(lambda: kube_api.may(token, "create", "secrets"), "the role counts")
+        yield

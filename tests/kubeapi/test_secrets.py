@@ -12,7 +12,6 @@ from sidecars.statussync.kube.cluster import KubernetesCluster
 from sscsi.core.provider_class import SecretObject, SecretProviderClass
 from sscsi.errors import ClusterUnavailableError, ObjectNotOursError, SecretDataError
 from sscsi.ports import ClusterObject, ObjectKey
-from tests.kubeapi import manifests
 from tests.kubeapi.adapter import (
     USER,
     adapter,
@@ -23,19 +22,9 @@ from tests.kubeapi.adapter import (
     secret_object,
     status_object,
 )
-from tests.kubeapi.kube_api import SERVICE_ACCOUNT, KubeApi
+from tests.kubeapi.kube_api import KubeApi
 from tests.kubeapi.rest import STRATEGIC_PATCH
 from tests.statussync.making import make_class, make_secret_object, make_volume
-from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def syncing(kube_api: KubeApi) -> Iterator[None]:
-    """The driver may write Secrets."""
-    with kube_api.applied(manifests.RBAC_SYNCING):
-        token = kube_api.token(SERVICE_ACCOUNT)
-        wait_until(lambda: kube_api.may(token, "create", "secrets"), "the role counts")
-        yield
 
 
 @pytest.fixture

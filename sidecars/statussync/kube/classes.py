@@ -25,6 +25,8 @@ _FORGET_SECONDS = 120.0
 
 # A pod's first volume of a class has it looked up by the node room, and for its Secrets right after that.
 _FRESH_SECONDS = 1.0
+# How long news of a class that is known may take: an API server that hangs must not keep the last good one back.
+_NEWS_SECONDS = 1.0
 
 ClassState = SecretProviderClass | str
 """A class, or what is wrong with it."""
@@ -83,9 +85,16 @@ class KubeClasses:
             return entry
 
     def _ask(self, entry: "_Entry", timeout_seconds: float) -> None:
-        """Ask the API server; callers that wait for one another's answer share it."""
+        """Ask the API server; callers that wait for one another's answer share it.
+
+        Raises ClusterUnavailableError when there is nothing good to go on with.
+        """
         asked_at = self._clock()
+        if entry.has_class:
+            timeout_seconds = min(timeout_seconds, _NEWS_SECONDS)
         if not entry.asking.acquire(timeout=max(timeout_seconds, 0.0)):
+            if entry.has_class:
+                return
             raise ClusterUnavailableError(f"the look-up of {entry.words} takes too long")
         try:
             if entry.answered_at < asked_at:

@@ -7,6 +7,7 @@ StatefulSet's pod, or upstream's object of before, is taken over once the API se
 
 import dataclasses
 import datetime as dt
+import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -15,11 +16,13 @@ from urllib.parse import quote
 
 from sidecars.statussync.kube.api import MERGE_PATCH, KubeApi, Object
 from sidecars.statussync.kube.api_errors import ApiError, unavailable
-from sidecars.statussync.kube.watched import Name, Watched, name_of
-from sscsi.core import pod_status, status_conditions
+from sidecars.statussync.kube.watched import Name, Watched
+from sscsi.core import log_keys, pod_status, status_conditions
 from sscsi.core.provider_class import GROUP
 from sscsi.errors import ClusterUnavailableError, ObjectNotOursError
 from sscsi.ports import ClusterObject, ObjectKey
+
+log = logging.getLogger(__name__)
 
 _BASE = f"/apis/{GROUP}/v1"
 _PLURAL = "secretproviderclasspodstatuses"
@@ -32,6 +35,10 @@ _LIST_SECONDS = 5.0
 _TARGET_PATH = re.compile(r"/pods/([^/]+)/volumes/kubernetes\.io~csi/[^/]+/mount")
 # What upstream's definition of the resource has no place for: the API server drops it without a word.
 _OURS_ONLY = ("conditions", "lastChangeTime")
+
+
+class _MovedError(Exception):
+    """The pod of that name is another node's by now."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +124,10 @@ class KubeStatusObjects:
         present = self._watched.get((wanted.key.namespace, wanted.key.name))
         try:
             return self._apply(wanted, present)
+        except _MovedError:
+            # Its pod lives on the other node now, or nowhere; what is here is about to be unpublished.
+            log.info("a status object is another node's now", extra={log_keys.OBJECT: str(wanted.key)})
+            return False
         except ApiError as error:
             raise unavailable(error, cure=_NO_RIGHT if error.is_forbidden else "") from error
 
@@ -220,7 +231,7 @@ class KubeStatusObjects:
     def _look(self, wanted: ClusterObject) -> StatusObject | None:
         """The object as it is in the API, which may be another node's; None when there is none.
 
-        Raises ObjectNotOursError when it is not for this node to write.
+        Raises ObjectNotOursError, _MovedError when it is not for this node to write.
         """
         try:
             obj = self._api.call("GET", _path(wanted.key), timeout_seconds=_CALL_SECONDS)
@@ -254,13 +265,9 @@ class KubeStatusObjects:
         except ApiError as error:
             if not error.is_not_found:
                 raise
-            raise ObjectNotOursError(
-                f"{wanted.key} is another node's, and the pod is gone; it is left alone"
-            ) from error
-        if name_of(pod)[1] != owner["name"] or (pod.get("metadata") or {}).get("uid") != owner["uid"]:
-            raise ObjectNotOursError(
-                f"{wanted.key} is another node's, on which a pod of that name lives now; it is left alone"
-            )
+            pod = {}
+        if (pod.get("metadata") or {}).get("uid") != owner["uid"]:
+            raise _MovedError
 
 
 def _is_as_written(present: StatusObject) -> bool:

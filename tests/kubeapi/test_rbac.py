@@ -32,7 +32,7 @@ RESOURCES = {
     "rbac.authorization.k8s.io": ("clusterroles", "clusterrolebindings"),
 }
 ALWAYS = {
-    (GROUP, "secretproviderclasses"): {"get", "list", "watch"},
+    (GROUP, "secretproviderclasses"): {"list", "watch"},
     (GROUP, "secretproviderclasspodstatuses"): {"create", "delete", "get", "list", "patch", "watch"},
     ("", "pods"): {"get"},
     ("", "events"): {"create", "patch"},

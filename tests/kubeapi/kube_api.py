@@ -1,6 +1,7 @@
 """A real API server with the CRDs and the RBAC of deploy/, and what tests do with it."""
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -113,6 +114,10 @@ class KubeApi:
     def start(self) -> None:
         """Start it again, at the same port, with the same certificate, tokens and objects."""
         self._control_plane.start_api_server()
+        for document in manifests.documents(manifests.CRDS):
+            wait_until(
+                functools.partial(manifests.is_served, self.client(), document), "it serves our kinds again"
+            )
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ def apply(client: Rest, document: Object) -> None:
     path = path_of(client, document)
     client.patch(f"{path}?fieldManager=tests&force=true", document, content_type=APPLY_PATCH)
     if document["kind"] == "CustomResourceDefinition":
-        wait_until(lambda: _is_served(client, document), f"{path} is served")
+        wait_until(lambda: is_served(client, document), f"{path} is served")
 
 
 def path_of(client: Rest, document: Object) -> str:
@@ -47,13 +47,14 @@ def path_of(client: Rest, document: Object) -> str:
     return f"{prefix}{place}/{resource['name']}/{metadata['name']}"
 
 
-def _is_served(client: Rest, crd: Object) -> bool:
+def is_served(client: Rest, crd: Object) -> bool:
+    """Whether objects of the definition's kind can be listed; after a start the API server says 429 for a moment."""
     spec = crd["spec"]
     try:
         for version in spec["versions"]:
             client.get(f"/apis/{spec['group']}/{version['name']}/{spec['names']['plural']}?limit=1")
     except RestError as error:
-        if error.code == 404:
+        if error.code in {404, 429}:
             return False
         raise
     return True

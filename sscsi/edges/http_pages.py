@@ -2,12 +2,14 @@
 
 One thread takes connections and reads requests; each complete request gets a thread of its own, up to a limit. So a
 client that sends slowly, or nothing, holds no thread; when there are too many such clients, the oldest makes room.
-Every answer ends its connection, as kubelet's probes want it anyway.
+The limit is each page's own: one that hangs takes no other's place. Every answer ends its connection, as kubelet's
+probes want it anyway; what its client sends after the head is nobody's business (`http_leavers`).
 
 Why not `http.server`: it costs a program that stands alone 2 MiB more (measured, private memory after `import grpc`;
 0.2 MiB in a child of `sscsi run`), and its time-out starts anew with every byte that a slow client sends.
 """
 
+import collections
 import contextlib
 import logging
 import selectors
@@ -25,9 +27,9 @@ from sscsi.core.http_message import (
     head_end,
     parse_head,
 )
-from sscsi.core.listen_address import parse_listen_address
 from sscsi.core.log_keys import ADDRESS, PATH, REASON
-from sscsi.errors import ConfigError
+from sscsi.edges.http_leavers import Leavers
+from sscsi.edges.tcp_listener import listen
 
 __all__ = ["HttpPages", "Page", "PageFunction", "Query"]
 
@@ -35,16 +37,12 @@ log = logging.getLogger(__name__)
 
 PageFunction = Callable[[Query], Page]
 
-_BACKLOG = 1024
 _ACCEPTED_AT_ONCE = 64
 _MAX_READING = 256
 _MAX_ANSWERING = 64
 _READ_SECONDS = 5.0
 _SEND_SECONDS = 5.0
 _CLOSE_SECONDS = 0.3
-# Of a body, which nobody wants, this much is read away, for so long.
-_MAX_BODY_BYTES = 64 * 1024
-_BODY_SECONDS = 1.0
 
 
 class HttpPages:
@@ -52,7 +50,8 @@ class HttpPages:
 
     `address` is Go's: `:8080`, `127.0.0.1:9809`, `[::1]:80`, `localhost:0`. A page's function runs in a thread of
     its own and may wait; one that raises is a 500 and a log line. `read_seconds` is how long a client may take to
-    send its request, `max_reading` how many may do so at once, `max_answering` how many pages may be in the making.
+    send its request, `max_reading` how many may do so at once, `max_answering` how often each page may be in the
+    making.
     """
 
     def __init__(
@@ -71,19 +70,24 @@ class HttpPages:
         self._max_answering = max_answering
         self._reading: dict[socket.socket, _Reading] = {}
         self._condition = threading.Condition()
-        self._answering = 0
+        # By path, how many are in the making; and those that are made. Both guarded by the condition.
+        self._answering: collections.Counter[str] = collections.Counter()
+        self._answered: list[socket.socket] = []
         self._is_short = False
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Listen, and answer from now on; `address` has the real port then. Raises ConfigError (exit code 1)."""
-        self._listener = _listen(self.address)
+        self._listener = listen(self.address)
         self._listener.setblocking(False)
         host = self.address.rpartition(":")[0]
         self.address = f"{host}:{self._listener.getsockname()[1]}"
         self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
+        self._woken.setblocking(False)
         self._selector = selectors.DefaultSelector()
+        self._leavers = Leavers(self._selector)
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name=f"http {self.address}", daemon=True)
@@ -96,38 +100,68 @@ class HttpPages:
 
     def stop_accepting(self) -> None:
         """Listen no more, and drop who has not sent a whole request. Returns at once."""
-        if self._thread is not None and not self._closing.is_set():
-            self._closing.set()
-            self._wake.send(b"x")
-            self._thread.join()
+        if self._thread is None:
+            return
+        with self._condition:
+            if not self._closing.is_set():
+                self._closing.set()
+                self._wake_up()
+        self._thread.join()
 
     def close(self) -> None:
         """Stop, and give the pages in the making a moment."""
         self.stop_accepting()
         with self._condition:
-            self._condition.wait_for(lambda: self._answering == 0, _CLOSE_SECONDS)
+            self._condition.wait_for(lambda: not self._answering.total(), _CLOSE_SECONDS)
 
     def _run(self) -> None:
         try:
             while not self._closing.is_set():
                 self._turn()
         finally:
+            with self._condition:
+                # From now on each page's thread closes its own connection.
+                self._closing.set()
+                ours = (self._listener, self._wake, self._woken)
+                for open_socket in (*ours, *self._reading, *self._leavers, *self._answered):
+                    open_socket.close()
             self._selector.close()
-            for open_socket in (self._listener, self._wake, self._woken, *self._reading):
-                open_socket.close()
             self._reading.clear()
+
+    def _wake_up(self) -> None:
+        """End the selector's wait; one who has a full pipe of such calls to read needs no other."""
+        with contextlib.suppress(BlockingIOError):
+            self._wake.send(b"x")
 
     def _turn(self) -> None:
         for key, _ in self._selector.select(self._seconds_to_wait()):
             if key.fileobj is self._listener:
                 self._accept_some()
+            elif key.fileobj is self._woken:
+                self._take_over()
             elif reading := self._reading.get(key.fileobj):  # type: ignore[call-overload]
                 self._read(reading)
+            else:
+                self._leavers.read(key.fileobj)  # type: ignore[arg-type]
         while self._reading and (oldest := self._oldest()).deadline <= time.monotonic():
             self._refuse(oldest, Page(408, "the request did not come in time\n"))
+        self._leavers.drop_late()
 
     def _seconds_to_wait(self) -> float | None:
-        return max(self._oldest().deadline - time.monotonic(), 0.0) if self._reading else None
+        seconds = self._leavers.seconds_left()
+        if self._reading:
+            left = max(self._oldest().deadline - time.monotonic(), 0.0)
+            return left if seconds is None else min(left, seconds)
+        return seconds
+
+    def _take_over(self) -> None:
+        """See to the connections that the pages' threads have answered."""
+        with contextlib.suppress(BlockingIOError):
+            self._woken.recv(4096)
+        with self._condition:
+            answered, self._answered = self._answered, []
+        for connection in answered:
+            self._leavers.add(connection)
 
     def _oldest(self) -> "_Reading":
         return next(iter(self._reading.values()))
@@ -150,7 +184,9 @@ class HttpPages:
         if not self._is_short:
             self._is_short = True
             log.warning("cannot accept a connection", extra={ADDRESS: self.address, REASON: error.strerror})
-        if self._reading:
+        if self._leavers:
+            self._leavers.drop_oldest()
+        elif self._reading:
             self._drop(self._oldest())
         else:
             self._closing.wait(0.1)
@@ -185,57 +221,63 @@ class HttpPages:
         except ValueError as error:
             self._refuse(reading, Page(400, f"bad request: {error}\n"))
             return
+        function = self._pages.get(request.path)
+        if function is None:
+            self._refuse(reading, Page(404, "404 page not found\n"), with_body=request.method != "HEAD")
+            return
         with self._condition:
-            has_room = self._answering < self._max_answering
-            self._answering += has_room
+            has_room = self._answering[request.path] < self._max_answering
+            self._answering[request.path] += has_room
         if not has_room:
             self._refuse(reading, Page(503, "too many requests at once\n"))
             return
         self._forget(reading)
         thread = threading.Thread(
-            target=self._answer, args=(reading.connection, request), name="http-request", daemon=True
+            target=self._answer,
+            args=(reading.connection, request, function),
+            name="http-request",
+            daemon=True,
         )
         try:
             thread.start()
         except RuntimeError:  # the machine gives no more threads
-            self._ended(reading.connection)
+            self._ended(reading.connection, request, is_sent=False)
 
-    def _answer(self, connection: socket.socket, request: Request) -> None:
+    def _answer(self, connection: socket.socket, request: Request, function: PageFunction) -> None:
+        is_sent = False
         try:
-            page = self._page(request)
+            page = self._page(request, function)
             # Whoever hung up wants no answer.
             with contextlib.suppress(OSError):
                 connection.settimeout(_SEND_SECONDS)
                 connection.sendall(_encode(page, with_body=request.method != "HEAD"))
-                if request.has_body:
-                    _read_body_away(connection)
+                is_sent = True
         finally:
-            self._ended(connection)
+            self._ended(connection, request, is_sent=is_sent)
 
-    def _ended(self, connection: socket.socket) -> None:
-        connection.close()
+    def _ended(self, connection: socket.socket, request: Request, *, is_sent: bool) -> None:
         with self._condition:
-            self._answering -= 1
+            if is_sent and request.has_body and not self._closing.is_set():
+                self._answered.append(connection)
+                self._wake_up()
+            else:
+                connection.close()
+            self._answering[request.path] -= 1
             self._condition.notify_all()
 
-    def _page(self, request: Request) -> Page:
-        function = self._pages.get(request.path)
-        if function is None:
-            return Page(404, "404 page not found\n")
+    def _page(self, request: Request, function: PageFunction) -> Page:
         try:
             return function(request.query)
         except Exception:
             log.exception("a page failed", extra={PATH: request.path, ADDRESS: self.address})
             return Page(500, "internal error; the log of this program has the place\n")
 
-    def _refuse(self, reading: "_Reading", page: Page) -> None:
+    def _refuse(self, reading: "_Reading", page: Page, *, with_body: bool = True) -> None:
         """Answer without a thread: what fits the connection's buffer, or nothing."""
+        self._forget(reading)
         with contextlib.suppress(OSError):
-            reading.connection.send(_encode(page, with_body=True))
-            reading.connection.shutdown(socket.SHUT_WR)
-            # What is unread when a connection closes makes the kernel reset it, and the answer may be lost.
-            reading.connection.recv(_MAX_BODY_BYTES)
-        self._drop(reading)
+            reading.connection.send(_encode(page, with_body=with_body))
+        self._leavers.add(reading.connection)
 
     def _drop(self, reading: "_Reading") -> None:
         self._forget(reading)
@@ -260,49 +302,3 @@ class _Reading:
 def _encode(page: Page, *, with_body: bool) -> bytes:
     date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
     return encode_answer(page, date=date, with_body=with_body)
-
-
-def _read_body_away(connection: socket.socket) -> None:
-    connection.shutdown(socket.SHUT_WR)
-    left, deadline = _MAX_BODY_BYTES, time.monotonic() + _BODY_SECONDS
-    while left > 0 and (seconds := deadline - time.monotonic()) > 0:
-        connection.settimeout(seconds)
-        data = connection.recv(left)
-        if not data:
-            return
-        left -= len(data)
-
-
-def _listen(address: str) -> socket.socket:
-    try:
-        host, port = parse_listen_address(address)
-        return _bind(host, port)
-    except ValueError as error:
-        raise ConfigError(f"cannot listen: {error}", exit_code=1) from error
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {address!r} ({error.strerror}); is another program there? choose another address",
-            exit_code=1,
-        ) from error
-
-
-def _bind(host: str, port: str) -> socket.socket:
-    """A listening socket; all interfaces are IPv4's and IPv6's where the machine has both, as with Go."""
-    if host in {"", "::"} and socket.has_dualstack_ipv6():
-        number = _resolve("::", port)[1][1]
-        return socket.create_server(
-            ("::", number), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
-        )
-    family, where = _resolve(host or "0.0.0.0", port)
-    return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
-
-
-def _resolve(host: str, port: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """The first address of a host, an IPv4 one before others."""
-    # As bytes: text would load the codec of international names, a megabyte, and a program that runs as a user of its
-    # own may not be able to read the standard library any more.
-    found = socket.getaddrinfo(
-        host.encode("ascii", "replace"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    family, _, _, _, where = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
-    return family, (str(where[0]), int(where[1]))

@@ -161,6 +161,54 @@ def test_pages_in_the_making_are_bounded_and_the_next_one_is_told_at_once() -> N
         wait_until(lambda: get(server, "/slow")[0] == 200, "there is room again")
 
 
+def test_a_page_that_hangs_takes_no_other_pages_place() -> None:
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slow(_query: Query) -> Page:
+        arrived.set()
+        go_on.wait(SECONDS)
+        return Page(200, "slow")
+
+    with serving({"/slow": slow, "/hello": hello}, max_answering=1) as server, connect(server) as caller:
+        caller.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+        assert arrived.wait(SECONDS)
+        assert get(server, "/slow")[0] == 503
+        assert get(server, "/hello") == (200, b"hello")
+        go_on.set()
+        assert everything(caller).endswith(b"slow")
+
+
+@pytest.mark.parametrize("path", ["/hello", "/nowhere"])
+def test_a_body_that_never_comes_takes_nobodys_place(path: str) -> None:
+    request = f"POST {path} HTTP/1.1\r\nContent-Length: 10\r\n\r\n".encode()
+    status = b"HTTP/1.1 200" if path == "/hello" else b"HTTP/1.1 404"
+    begun = time.monotonic()
+    with serving(max_answering=1) as server, contextlib.ExitStack() as stack:
+
+        def is_answered() -> bool:
+            caller = stack.enter_context(connect(server))
+            caller.sendall(request)
+            return everything(caller).startswith(status)
+
+        for _ in range(30):
+            # An answer is there a moment before the page's thread has left.
+            wait_until(is_answered, "it is answered")
+            wait_until(lambda: get(server) == (200, b"hello"), "the page can be had")
+    # Each may leave for a second.
+    assert time.monotonic() - begun < 15.0
+
+
+def test_who_leaves_late_makes_room_for_the_next() -> None:
+    with serving() as server, contextlib.ExitStack() as stack:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(200):
+            caller = stack.enter_context(connect(server))
+            caller.sendall(b"POST /hello HTTP/1.1\r\nContent-Length: 10\r\n\r\n")
+            assert everything(caller).endswith(b"hello")
+        # This side's 200 are open, and of the server's at most those that may leave late.
+        assert len(os.listdir("/proc/self/fd")) - before - 200 <= 64 + 1
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [
@@ -251,11 +299,14 @@ def test_an_ipv6_address_is_written_in_brackets() -> None:
 def test_a_port_that_is_taken_is_an_error_of_the_machine() -> None:
     with serving() as server:
         second = HttpPages(server.address, {})
-        with pytest.raises(ConfigError, match="in use") as refusal:
+        with pytest.raises(ConfigError) as refusal:
             second.start()
         second.close()
         assert refusal.value.exit_code == 1
-        assert server.address in str(refusal.value)
+        assert str(refusal.value) == (
+            f"cannot listen on '{server.address}' (Address already in use); "
+            "another program listens there: choose another address"
+        )
         assert get(server) == (200, b"hello")
 
 
@@ -265,6 +316,7 @@ def test_an_address_where_nobody_can_listen_is_an_error_that_names_it(address: s
         HttpPages(address, {}).start()
     assert refusal.value.exit_code == 1
     assert address in str(refusal.value)
+    assert "another program" not in str(refusal.value)
 
 
 def test_a_closed_server_listens_no_more_and_its_port_is_free_at_once() -> None:

@@ -235,7 +235,7 @@ class Watched(Generic[T]):
         number = int(version) if version.isdecimal() else 0
         try:
             return number, self._keep(obj)
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ApiError(
                 f"{self._path}: an object has not the form that it should", code=200, reason=GARBAGE
             ) from error

@@ -182,6 +182,20 @@ class LiveWatch:
         self.begun = threading.Event()
         self.request: Request | None = None
 
+    @classmethod
+    def ended(cls) -> "LiveWatch":
+        """One that is over already."""
+        made = cls()
+        made.end()
+        return made
+
+    @classmethod
+    def telling(cls, kind: str, obj: object) -> "LiveWatch":
+        """One that tells this and no more."""
+        made = cls()
+        made.tell(kind, obj)
+        return made
+
     def __call__(self, exchange: Exchange) -> None:
         self.request = exchange.request
         exchange.send(_CHUNKED if self._is_chunked else _UNTIL_THE_END)

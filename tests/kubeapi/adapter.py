@@ -1,6 +1,7 @@
 """The adapter as status-sync of one node has it, on the test run's API server, with the rights that deploy/ grants."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ def adapter(
     watch_seconds: float = 600.0,
     requests_per_second: float = 1000.0,
     on_change: Callable[[ObjectKey], None] = lambda _key: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[KubernetesCluster]:
     """A started adapter with a token of the driver's service account."""
     cluster = KubernetesCluster(
@@ -39,6 +41,7 @@ def adapter(
         requests_per_second=requests_per_second,
         burst=100,
         watch_seconds=watch_seconds,
+        clock=clock,
     )
     cluster.start(on_change)
     try:

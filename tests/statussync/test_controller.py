@@ -9,13 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecars.statussync.class_catalogue import ClassCatalogue
-from sidecars.statussync.controller import Controller
-from sidecars.statussync.pod_events import PodEvents
-from sidecars.statussync.problems import ProblemBoard
-from sidecars.statussync.reconcile import Reconciler
-from sidecars.statussync.volume_set import VolumeSet
-from sidecars.statussync.work_queue import WorkQueue
 from sscsi.core.pod_status import KIND as STATUS_KIND
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume, VolumeChange
@@ -24,7 +17,8 @@ from sscsi.errors import ClusterUnavailableError
 from sscsi.ports import ClusterObject, ObjectKey
 from tests.fakes.fake_cluster import FakeCluster
 from tests.fakes.fake_volume_files import FakeVolumeFiles
-from tests.statussync.making import RULES, make_class, make_event, make_secret_object, make_volume
+from tests.statussync.making import make_class, make_event, make_secret_object, make_volume
+from tests.statussync.wired_room import WiredRoom
 
 APP = ("default", "app")
 STATUS = ObjectKey(STATUS_KIND, "default", "web-default-app")
@@ -32,69 +26,13 @@ SECRET = ObjectKey(SECRET_KIND, "default", "db")
 WITH_SECRET = make_class(make_secret_object("db", "Opaque", k="password"))
 
 
-class Place:
-    """The room without its socket and threads: a test does what threads would."""
+class Place(WiredRoom):
+    """The room on a cluster and on volumes that are none."""
 
     def __init__(self, cluster: FakeCluster | None = None, files: FakeVolumeFiles | None = None) -> None:
-        self.now = 0.0
         self.cluster = cluster or FakeCluster()
         self.files = files or FakeVolumeFiles()
-        self.volumes = VolumeSet(lambda: self.now)
-        self.queue: WorkQueue[ObjectKey] = WorkQueue(clock=lambda: self.now)
-        self.problems = ProblemBoard()
-        catalogue = ClassCatalogue(self.cluster)
-        reconciler = Reconciler(
-            volumes=self.volumes,
-            catalogue=catalogue,
-            cluster=self.cluster,
-            files=self.files,
-            rules=RULES,
-            node_id="node-1",
-        )
-        self.controller = Controller(
-            volumes=self.volumes,
-            catalogue=catalogue,
-            reconciler=reconciler,
-            queue=self.queue,
-            problems=self.problems,
-            events=PodEvents(
-                volumes=self.volumes,
-                catalogue=catalogue,
-                tell=self.cluster.tell,
-                clock=lambda: self.now,
-            ),
-            clock=lambda: self.now,
-        )
-
-    def work(self) -> None:
-        """Work off what is due now."""
-        for _ in range(1000):
-            key = self.queue.take_due()
-            if key is None:
-                return
-            self.controller.work(key)
-        raise AssertionError("the queue never empties")
-
-    def snapshot(self, *volumes: PublishedVolume) -> None:
-        self._change(VolumeChange(snapshot=True, volumes=volumes, removed_target_paths=()))
-
-    def put(self, *volumes: PublishedVolume) -> None:
-        self._change(VolumeChange(snapshot=False, volumes=volumes, removed_target_paths=()))
-
-    def remove(self, *volumes: PublishedVolume) -> None:
-        paths = tuple(volume.target_path for volume in volumes)
-        self._change(VolumeChange(snapshot=False, volumes=(), removed_target_paths=paths))
-
-    def poll(self) -> None:
-        self.controller.poll_classes()
-        self.work()
-
-    def ensure(self, volume: PublishedVolume, seconds: float = 2.0) -> list[str]:
-        return self.controller.ensure_secrets(volume, timeout_seconds=seconds)
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.work()
+        super().__init__(self.cluster, self.files)
 
     def data(self, key: ObjectKey = SECRET) -> dict[str, bytes]:
         data: Any = self.cluster.objects[key]["data"]
@@ -103,10 +41,6 @@ class Place:
     def owners(self, key: ObjectKey = SECRET) -> list[str]:
         metadata: Any = self.cluster.objects[key]["metadata"]
         return [owner["name"] for owner in metadata["ownerReferences"]]
-
-    def _change(self, change: VolumeChange) -> None:
-        self.controller.on_change(change)
-        self.work()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The Cluster port, put together from its parts."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -22,8 +23,8 @@ from sscsi.ports import ClassName, ClusterObject, ObjectKey
 class KubernetesCluster:
     """The Kubernetes API as status-sync of one node uses it.
 
-    `watch_seconds` is how long a watch lasts at least, before it is asked for anew. Raises ConfigError for
-    credentials that can't be read.
+    `watch_seconds` is how long a watch lasts at least, before it is asked for anew; `clock`, monotonic and in
+    seconds, says how old an answer is. Raises ConfigError for credentials that can't be read.
     """
 
     def __init__(
@@ -34,12 +35,13 @@ class KubernetesCluster:
         requests_per_second: float,
         burst: int,
         watch_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = KubeApi(load, RateLimit(per_second=requests_per_second, burst=burst))
-        self._classes = KubeClasses(self._api, watch_seconds=watch_seconds)
+        self._classes = KubeClasses(self._api, watch_seconds=watch_seconds, clock=clock)
         self._status_objects = KubeStatusObjects(self._api, label_value(node_id), watch_seconds=watch_seconds)
         self._owners = KubeOwners(self._api, self._status_objects)
-        self._secrets = KubeSecrets(self._api)
+        self._secrets = KubeSecrets(self._api, clock=clock)
         self._events = KubeEvents(self._api, node_id)
 
     def start(self, on_change: Callable[[ObjectKey], None]) -> None:

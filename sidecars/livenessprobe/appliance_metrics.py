@@ -8,10 +8,7 @@ from collections.abc import Callable, Mapping
 from sidecars.livenessprobe.ready import REGISTERED, REGISTRAR
 from sscsi.core.prometheus import Family, Labels, counter, gauge
 from sscsi.core.room_status import RoomStatus
-from sscsi.core.watchdog_state import PROGRAM_STATES, ProgramState, WatchdogState
-
-# The watchdog writes every five seconds; figures older than this are nobody's present ones.
-_CURRENT_SECONDS = 30.0
+from sscsi.core.watchdog_state import PROGRAM_STATES, ProgramState, WatchdogState, is_current
 
 States = Mapping[str, RoomStatus | None]
 
@@ -38,20 +35,25 @@ def room_families(states: States) -> list[Family]:
 
 
 def watchdog_families(state: WatchdogState | None, now: float) -> list[Family]:
-    """The programs' figures; `state` is None when there is no such file or it can't be read."""
-    age = None if state is None else max(now - state.time, 0.0)
+    """The programs' figures, if they are present ones; `state` is None when there is no such file or it can't be
+    read. `now`: seconds since the epoch.
+    """
+    is_up = state is not None and is_current(state, now)
     families = [
         gauge(
             "sscsi_watchdog_up",
             "Whether the watchdog's figures are there and current.",
-            [({}, float(age is not None and age <= _CURRENT_SECONDS))],
+            [({}, float(is_up))],
         )
     ]
-    if state is None or age is None:
+    if state is None:
         return families
+    age = now - state.time
     families.append(
         gauge("sscsi_watchdog_age_seconds", "How long ago the watchdog wrote its figures.", [({}, age)])
     )
+    if not is_up:
+        return families
     if state.container is not None:
         families += _container_families(state.container.current_bytes, state.container.max_bytes)
     return families + _program_families(state.programs)

@@ -55,6 +55,8 @@ class Observation:
     """Why there is no state of the watchdog's; empty when there is one."""
     alive: frozenset[int]
     """Those of the processes named by the watchdog that live."""
+    halted: frozenset[int]
+    """Those of them that a signal or a debugger has halted: they do nothing, and do not end."""
     rooms: Mapping[str, RoomStatus | Silence]
     """By program name: what each room with a socket says of itself."""
     volumes: SeenVolumes | Silence

@@ -12,7 +12,7 @@ from sscsi.cli.status_observation import Observation, Silence
 from sscsi.cli.status_units import age_text
 from sscsi.core.crash_loop import WINDOW_SECONDS
 from sscsi.core.room_status import RoomStatus
-from sscsi.core.watchdog_state import ProgramState
+from sscsi.core.watchdog_state import ProgramState, is_current
 
 NODE = "node"
 REGISTRAR = "registrar"
@@ -26,8 +26,6 @@ _REQUIRED = frozenset({NODE, STATUSSYNC})
 _ROOT_ONLY = frozenset({"provider-file"})
 # What a program must say of itself; of the others any word will do.
 _GOOD_WORDS = {NODE: "serving", REGISTRAR: "registered", STATUSSYNC: "serving"}
-# The watchdog writes every 5 s: two times it may be late.
-WATCHDOG_SECONDS = 15.0
 # supervisord takes a program for RUNNING after 3 s (`startsecs`), and its word is up to 5 s old.
 STARTING_SECONDS = 10.0
 # Of unasked ends within WINDOW_SECONDS: two may be an accident and its consequence. Five are a crash loop to supervisord.
@@ -97,8 +95,21 @@ def watchdog_trouble(observation: Observation) -> str:
         return observation.watchdog_trouble
     if state.pid not in observation.alive:
         return f"its process {state.pid} has ended"
+    if state.pid in observation.halted:
+        return halted_text(state.pid)
+    if is_current(state, observation.time):
+        return ""
     age = observation.time - state.time
-    return f"what it wrote last is {age_text(age)} old" if age > WATCHDOG_SECONDS else ""
+    return (
+        f"what it wrote last is {age_text(age)} old"
+        if age > 0
+        else f"what it wrote last is dated {age_text(-age)} ahead"
+    )
+
+
+def halted_text(pid: int) -> str:
+    """What is so of a halted process, and the cure."""
+    return f"process {pid} was halted, by SIGSTOP or a debugger; kill -CONT {pid} lets it go on"
 
 
 def _names(observation: Observation, states: Mapping[str, ProgramState]) -> list[str]:
@@ -203,6 +214,8 @@ def _process_faults(state: ProgramState, observation: Observation) -> Iterator[s
         yield f"keeps ending: {recent} times in the last {age_text(WINDOW_SECONDS)}; its log says why"
     if state.pid and state.pid not in observation.alive:
         yield f"is gone: process {state.pid} has ended"
+    if state.pid in observation.halted:
+        yield f"does nothing: {halted_text(state.pid)}"
 
 
 def _word_faults(name: str, state: ProgramState | None, room: RoomStatus) -> Iterator[str]:

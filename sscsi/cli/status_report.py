@@ -15,13 +15,14 @@ from sscsi.cli.status_programs import (
     NODE,
     REGISTRAR,
     STATUSSYNC,
-    WATCHDOG_SECONDS,
     ProgramReport,
+    halted_text,
     report_programs,
     watchdog_trouble,
 )
 from sscsi.cli.status_volumes import VolumesReport, report_volumes, volume_reasons
 from sscsi.core.room_status import RoomStatus
+from sscsi.core.watchdog_state import is_current
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ def judge(observation: Observation) -> Report:
         (absence,)
         if absence
         else (
-            *_supervisor_reasons(supervisor),
+            *_supervisor_reasons(supervisor, observation),
             *(f"{name} {program.fault}" for name, program in programs.items() if program.fault),
             *_status_sync_reasons(status_sync, programs[STATUSSYNC]),
             *volume_reasons(observation, volumes, node_is_well=not programs[NODE].fault),
@@ -156,12 +157,11 @@ def _supervisor(observation: Observation) -> SupervisorReport:
     state = observation.watchdog
     if state is None:
         return SupervisorReport(pid=None, alive=None, reported_seconds_ago=None)
-    age = observation.time - state.time
     return SupervisorReport(
         pid=state.supervisor_pid,
         # An old file may name the supervisord of an earlier appliance.
-        alive=state.supervisor_pid in observation.alive if age <= WATCHDOG_SECONDS else None,
-        reported_seconds_ago=age,
+        alive=state.supervisor_pid in observation.alive if is_current(state, observation.time) else None,
+        reported_seconds_ago=observation.time - state.time,
     )
 
 
@@ -203,7 +203,9 @@ def _memory(observation: Observation, programs: Mapping[str, ProgramReport]) -> 
     )
 
 
-def _supervisor_reasons(supervisor: SupervisorReport) -> Iterator[str]:
+def _supervisor_reasons(supervisor: SupervisorReport, observation: Observation) -> Iterator[str]:
+    if supervisor.pid in observation.halted:
+        yield f"supervisord starts nothing again: {halted_text(supervisor.pid)}"
     if supervisor.alive is False:
         yield f"supervisord (process {supervisor.pid}) has ended: nothing starts again what dies"
 

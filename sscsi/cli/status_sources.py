@@ -30,7 +30,9 @@ _SNAPSHOT_OPTIONS = (*_CHANNEL_OPTIONS, ("grpc.max_receive_message_length", 64 *
 _WATCHDOG_BYTES = 1024 * 1024
 # A unix socket accepts at once, or its backlog is full.
 _CONNECT_SECONDS = 0.05
+# The letters of proc_pid_stat(5).
 _DEAD_STATES = "ZXx"
+_HALTED_STATES = "Tt"
 
 
 def look(run_directory: str, *, timeout_seconds: float, now: float) -> Observation:
@@ -41,13 +43,15 @@ def look(run_directory: str, *, timeout_seconds: float, now: float) -> Observati
     rooms, volumes = (
         (silent, Silence.NO_SOCKET) if trouble else _ask(run_directory, timeout_seconds=timeout_seconds)
     )
+    processes = _process_states(_named_processes(state))
     return Observation(
         time=now,
         run_directory=run_directory,
         directory_trouble=trouble,
         watchdog=state,
         watchdog_trouble=state_trouble,
-        alive=_alive(_named_processes(state)),
+        alive=frozenset(pid for pid, letter in processes.items() if letter not in _DEAD_STATES),
+        halted=frozenset(pid for pid, letter in processes.items() if letter in _HALTED_STATES),
         rooms=rooms,
         volumes=volumes,
         timeout_seconds=timeout_seconds,
@@ -169,21 +173,22 @@ def _named_processes(state: WatchdogState | None) -> set[int]:
     return {state.pid, state.supervisor_pid, *(program.pid for program in state.programs.values())}
 
 
-def _alive(pids: Iterable[int]) -> frozenset[int]:
-    return frozenset(pid for pid in pids if pid > 0 and _is_alive(pid))
+def _process_states(pids: Iterable[int]) -> dict[int, str]:
+    """The state's letter of each process that is there; one that can't be looked at is taken for running."""
+    states = {pid: _process_state(pid) for pid in pids if pid > 0}
+    return {pid: state for pid, state in states.items() if state}
 
 
-def _is_alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended and was not waited for yet does not."""
+def _process_state(pid: int) -> str:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
-        return False
+        return ""
     except PermissionError:
-        return True
+        return "R"
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name in parentheses may hold anything; the state is the letter after it.
-            return file.read().rpartition(b") ")[2][:1].decode() not in _DEAD_STATES
+            return file.read().rpartition(b") ")[2][:1].decode() or "R"
     except OSError:
-        return True
+        return "R"

@@ -12,6 +12,9 @@ from typing import Any
 VERSION = 1
 # supervisord's own words, in the order of its documentation.
 PROGRAM_STATES = ("STOPPED", "STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED", "FATAL", "UNKNOWN")
+# It is written every 5 s: two times it may be late. Two clocks of one machine agree better than that.
+CURRENT_SECONDS = 15.0
+AHEAD_SECONDS = 5.0
 _MAX_NUMBER = 2.0**63
 
 
@@ -60,6 +63,11 @@ class WatchdogState:
     programs: Mapping[str, ProgramState]
     container: ContainerMemory | None = None
     last_event: int | None = None
+
+
+def is_current(state: WatchdogState, now: float) -> bool:
+    """Whether what was written is so at `now`. What is dated ahead was written before the clock was set back."""
+    return -AHEAD_SECONDS <= now - state.time <= CURRENT_SECONDS
 
 
 def to_json(state: WatchdogState) -> str:
@@ -142,8 +150,8 @@ class _Fields:
     def integer(self, key: str) -> int:
         value = self._take(key)
         # A boolean is an integer to Python, and not to JSON.
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self._wrong(key, "a whole number")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_NUMBER:
+            raise self._wrong(key, "a whole number in reach")
         return value
 
     def numbers(self, key: str) -> tuple[float, ...]:

@@ -134,6 +134,7 @@ def make_observation(**changes: Any) -> Observation:
         watchdog=make_watchdog(),
         watchdog_trouble="",
         alive=frozenset({SUPERVISOR_PID, *PIDS.values()}),
+        halted=frozenset(),
         rooms=make_rooms(),
         volumes=SeenVolumes(volumes=(make_volume("web-1"), make_volume("web-2")), unknown=0),
         timeout_seconds=0.6,

@@ -321,7 +321,21 @@ def test_a_process_that_ended_and_that_nobody_waited_for_does_not_live(appliance
     assert seen.alive == {os.getpid()}
 
 
-@pytest.mark.parametrize("pid", [0, 2**31, 2**70])
+def test_a_process_that_was_halted_is_told_from_one_that_runs(appliance: Appliance) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    try:
+        os.kill(child.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+        appliance.write_watchdog(pid=child.pid)
+        seen = status_sources.look(appliance.directory, timeout_seconds=2.0, now=time.time())
+    finally:
+        child.kill()
+        child.wait()
+    assert seen.alive == {os.getpid(), child.pid}
+    assert seen.halted == {child.pid}
+
+
+@pytest.mark.parametrize("pid", [0, 2**31, 2**62])
 def test_a_number_that_is_no_process_does_not_live(appliance: Appliance, pid: int) -> None:
     appliance.write_watchdog(pid=pid)
     seen = status_sources.look(appliance.directory, timeout_seconds=2.0, now=time.time())

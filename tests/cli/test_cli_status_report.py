@@ -273,6 +273,31 @@ def test_a_watchdog_that_is_a_little_late_reports() -> None:
     assert reasons(watchdog=make_watchdog(time=NOW + 5)) == ()
 
 
+def test_what_a_watchdog_wrote_before_the_clock_was_set_back_is_not_its_present_report() -> None:
+    report = judge(make_observation(watchdog=make_watchdog(time=NOW + 3600)))
+    assert report.reasons == ("watchdog does not report: what it wrote last is dated 1h00m ahead",)
+    assert report.programs["node"].state == ""
+    assert report.supervisor.alive is None
+
+
+@pytest.mark.parametrize("name", ["livenessprobe", "node"])
+def test_a_program_that_was_halted_is_a_reason(name: str) -> None:
+    (reason,) = reasons(halted=frozenset({PIDS[name]}))
+    assert reason.startswith(f"{name} does nothing: process {PIDS[name]} was halted")
+    assert reason.endswith(f"kill -CONT {PIDS[name]} lets it go on")
+
+
+def test_a_watchdog_that_was_halted_does_not_report_however_young_its_file_is() -> None:
+    (reason,) = reasons(halted=frozenset({WATCHDOG_PID}))
+    assert reason.startswith(f"watchdog does not report: process {WATCHDOG_PID} was halted")
+
+
+def test_a_supervisord_that_was_halted_is_the_first_reason() -> None:
+    assert reasons(halted=frozenset({SUPERVISOR_PID}))[0].startswith(
+        "supervisord starts nothing again: process 1 was halted"
+    )
+
+
 def test_a_watchdog_that_died_does_not_report_however_young_its_file_is() -> None:
     observation = make_observation()
     assert reasons(alive=without(observation, WATCHDOG_PID)) == (
@@ -374,6 +399,7 @@ OBSERVATIONS = st.builds(
     | st.builds(make_watchdog, st.dictionaries(st.sampled_from([*PIDS, "a new one"]), PROGRAMS), time=TIMES),
     watchdog_trouble=st.just("there is none"),
     alive=st.frozensets(st.sampled_from([SUPERVISOR_PID, *PIDS.values()])),
+    halted=st.frozensets(st.sampled_from([SUPERVISOR_PID, *PIDS.values()])),
     rooms=st.fixed_dictionaries(dict.fromkeys(make_rooms(), ROOMS)),
     volumes=st.sampled_from(list(Silence))
     | st.builds(

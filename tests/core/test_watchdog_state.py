@@ -11,6 +11,7 @@ from sscsi.core.watchdog_state import (
     ProgramState,
     WatchdogState,
     from_json,
+    is_current,
     to_json,
 )
 
@@ -123,6 +124,7 @@ def test_a_programs_missing_key_is_named_with_the_program(key: str) -> None:
         ("time", 10**400),
         ("pid", True),
         ("pid", 1.5),
+        ("pid", 10**400),
         ("programs", []),
         ("container", 7),
         ("last_event", "x"),
@@ -140,6 +142,8 @@ def test_a_wrong_value_is_no_state(key: str, value: object) -> None:
         ("state", 20),
         ("restarts", None),
         ("pss_bytes", -1),
+        ("pss_bytes", 10**400),
+        ("rss_bytes", 10**400),
         ("recent_exit_times", [None]),
     ],
 )
@@ -148,6 +152,14 @@ def test_a_programs_wrong_value_is_no_state(key: str, value: object) -> None:
     broken["programs"]["node"][key] = value
     with pytest.raises(ValueError, match=f"program 'node': {key}"):
         from_json(json.dumps(broken))
+
+
+@pytest.mark.parametrize(
+    ("age", "is_so"), [(0.0, True), (14.0, True), (16.0, False), (-4.0, True), (-6.0, False)]
+)
+def test_what_was_written_long_ago_or_is_dated_ahead_is_not_so_any_more(age: float, is_so: bool) -> None:
+    state = from_json(json.dumps({**document(), "time": 1_000.0}))
+    assert is_current(state, 1_000.0 + age) is is_so
 
 
 @given(st.binary() | st.text())

@@ -1,5 +1,6 @@
 """Table B4 of the sidecars reference: the metrics of the calls, and where they are served; then our own."""
 
+import dataclasses
 import json
 import os
 import re
@@ -242,11 +243,16 @@ def test_what_is_not_known_of_a_program_is_no_sample(place: Place, appliance: Ru
     assert "sscsi_container_memory_bytes" not in names(samples)
 
 
-def test_figures_of_long_ago_are_told_from_present_ones(place: Place, appliance: Running) -> None:
-    write(place, to_json(watchdog_state(age=3600.0)))
+@pytest.mark.parametrize("age", [3600.0, -3600.0])
+def test_figures_of_another_time_are_not_served_as_present_ones(
+    place: Place, appliance: Running, age: float
+) -> None:
+    memory = ContainerMemory(current_bytes=5, max_bytes=7)
+    write(place, to_json(watchdog_state(age=age, container=memory)))
     samples = metrics(appliance.address())
     assert named(samples, "sscsi_watchdog_up") == 0
-    assert named(samples, "sscsi_watchdog_age_seconds") >= 3600
+    assert abs(named(samples, "sscsi_watchdog_age_seconds") - age) < 60.0
+    assert not [name for name in names(samples) if name.startswith(("sscsi_program_", "sscsi_container_"))]
 
 
 @pytest.mark.parametrize(
@@ -269,6 +275,12 @@ def test_a_broken_file_fails_no_scrape(place: Place, appliance: Running, data: b
     assert named(samples, "sscsi_watchdog_up") == 0
     assert "sscsi_program_state" not in names(samples)
     assert "sscsi_watchdog_age_seconds" not in names(samples)
+
+
+def test_a_number_out_of_reach_fails_no_scrape(place: Place, appliance: Running) -> None:
+    programs = {"node": program_state(rss_bytes=10**400)}
+    write(place, to_json(dataclasses.replace(watchdog_state(), programs=programs)))
+    assert named(metrics(appliance.address()), "sscsi_watchdog_up") == 0
 
 
 def test_a_missing_file_or_a_pipe_in_its_place_fails_no_scrape(place: Place, appliance: Running) -> None:

@@ -15,6 +15,8 @@ from tests.statussync.status_sync_process import MODULE, StatusSync
 from tests.support.preloaded import Preloaded, preloaded
 from tests.support.waiting import wait_until
 
+SPEC = {"provider": "file", "parameters": {"objects": "any"}}
+STATUS = "secretproviderclasspodstatuses"
 READS = frozenset({"get", "list", "watch"})
 _SETTLE_SECONDS = 60.0
 

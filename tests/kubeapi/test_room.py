@@ -21,21 +21,19 @@ from tests.fakes.fake_provider import FakeProvider
 from tests.kubeapi import kube_status_sync
 from tests.kubeapi.adapter import path_of, put_class, replica_set
 from tests.kubeapi.kube_api import KubeApi
-from tests.kubeapi.kube_status_sync import KubeStatusSync
+from tests.kubeapi.kube_status_sync import SPEC, STATUS, KubeStatusSync
 from tests.statussync.making import make_volume
 from tests.support.node_place import NodePlace, node_place
 from tests.support.node_room import node_process, publish_request
 from tests.support.preloaded import Preloaded
 from tests.support.waiting import wait_until
 
-SPEC = {"provider": "file", "parameters": {"objects": "any"}}
 WITH_SECRET = {
     **SPEC,
     "secretObjects": [
         {"secretName": "db", "type": "Opaque", "data": [{"objectName": "password", "key": "k"}]}
     ],
 }
-STATUS = "secretproviderclasspodstatuses"
 # What kubelet's calls wait for Secrets, by default.
 SECRET_WAIT_SECONDS = 2.0
 # Of a machine that does other things, too.

@@ -23,7 +23,8 @@ class Answers(Generic[T]):
 
     A question is a function that returns None when there was no answer, after a time-out of its own. `latest` waits
     for answers up to `patience_seconds`, for all questions together; for a question that was late, hardly at all
-    until it is answered in time again.
+    until it is answered again. In the place of an answer that is late, the one before it counts for
+    `lasting_seconds`: who answers slowly does answer.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Answers(Generic[T]):
         *,
         fresh_seconds: float = FRESH_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
+        lasting_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._questions = {name: _Question(name, ask) for name, ask in questions.items()}
         self._fresh_seconds = fresh_seconds
         self._patience_seconds = patience_seconds
+        self._lasting_seconds = lasting_seconds
         self._clock = clock
         self._condition = threading.Condition()
         self._closed = False
@@ -105,7 +108,8 @@ class Answers(Generic[T]):
             self._condition.wait(seconds)
         if question.is_pending:
             question.is_late = True
-            return None
+            is_lasting = self._clock() - question.answered_at < self._lasting_seconds
+            return question.answer if is_lasting else None
         return question.answer
 
 

@@ -16,14 +16,17 @@ _NOT_READY = "driver responded but is not ready"
 
 
 class HealthCheck:
-    """Probes the driver. Any number of threads may do so at once, each with a probe of its own."""
+    """Probes the driver. Any number of threads may do so at once, each with a probe of its own.
+
+    `last_problem` is what the check that ended last found.
+    """
 
     def __init__(self, calls: IdentityCalls, metrics: CallMetrics, *, timeout_seconds: float) -> None:
         self._calls = calls
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
-        self._last_problem = ""
+        self.last_problem = ""
 
     def problem(self) -> str:
         """Why the driver is not healthy; empty when it is. Changes are logged, once each."""
@@ -46,7 +49,7 @@ class HealthCheck:
 
     def _log_change(self, problem: str) -> None:
         with self._lock:
-            is_same, self._last_problem = problem == self._last_problem, problem
+            is_same, self.last_problem = problem == self.last_problem, problem
         if is_same:
             return
         if problem:

@@ -19,6 +19,12 @@ from sscsi.edges.watchdog_file import read_watchdog_state
 
 log = logging.getLogger(__name__)
 
+# A driver that takes its time is no room that hangs: it has most of what kubelet's readiness probe waits (2 s,
+# docs/health.md). Later than that its last answer stands in, which covers three periods of that probe.
+_DRIVER_SECONDS = 1.5
+_LASTING_SECONDS = 15.0
+_DRIVER = "driver"
+
 
 def livez(query: Query) -> Page:
     """This process answers; nobody else is asked."""
@@ -31,7 +37,12 @@ class Readyz:
     def __init__(
         self, health: HealthCheck, rooms: Answers[RoomStatus], *, require_registration: bool
     ) -> None:
-        self._driver = Answers({"driver": lambda: True if not health.problem() else None})
+        self._health = health
+        self._driver = Answers(
+            {_DRIVER: lambda: True if not health.problem() else None},
+            patience_seconds=_DRIVER_SECONDS,
+            lasting_seconds=_LASTING_SECONDS,
+        )
         self._rooms = rooms
         self._require_registration = require_registration
         self._lock = threading.Lock()
@@ -40,7 +51,7 @@ class Readyz:
     def page(self, query: Query) -> Page:
         self._driver.ask()
         states = self._rooms.latest()
-        checks = [ready.PING, ready.driver_check(self._driver.latest()["driver"] is not None)]
+        checks = [ready.PING, ready.driver_check(self._driver.latest()[_DRIVER] is not None)]
         if self._require_registration:
             checks.append(ready.registration_check(states))
         if states:
@@ -54,18 +65,19 @@ class Readyz:
         if is_same:
             return
         if failed:
-            log.warning("not ready", extra={REASON: "; ".join(_reason(name, states) for name in failed)})
+            reasons = "; ".join(f"{name} failed: {self._reason(name, states)}" for name in failed)
+            log.warning("not ready", extra={REASON: reasons})
         else:
             log.info("ready again")
 
-
-def _reason(failed: str, states: Mapping[str, RoomStatus | None]) -> str:
-    if failed != ready.REGISTRATION:
-        return f"{failed} failed"
-    registrar = states.get(ready.REGISTRAR)
-    return f"{failed} failed: the registrar " + (
-        f"is {registrar.state}" if registrar else "does not answer on its state socket"
-    )
+    def _reason(self, failed: str, states: Mapping[str, RoomStatus | None]) -> str:
+        if failed == ready.REGISTRATION:
+            registrar = states.get(ready.REGISTRAR)
+            if registrar is None:
+                return "the registrar does not answer on its state socket"
+            return f"the registrar is {registrar.state}"
+        is_late = self._driver.is_pending(_DRIVER)
+        return f"no answer within {_DRIVER_SECONDS:g} s" if is_late else self._health.last_problem
 
 
 class Metrics:

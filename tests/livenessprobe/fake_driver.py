@@ -24,6 +24,16 @@ def says(*, ready: bool | None) -> Probe:
     return lambda _context: response
 
 
+def says_after(seconds: float) -> Probe:
+    """A driver that takes its time, and is well."""
+
+    def slow(_context: Context) -> csi_pb2.ProbeResponse:
+        threading.Event().wait(seconds)
+        return csi_pb2.ProbeResponse()
+
+    return slow
+
+
 def fails(code: grpc.StatusCode, details: str) -> Probe:
     def abort(context: Context) -> csi_pb2.ProbeResponse:
         context.abort(code, details)

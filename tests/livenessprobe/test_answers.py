@@ -172,6 +172,34 @@ def test_a_room_that_hangs_is_not_what_it_said_last(rooms: tuple[Room, Room]) ->
     assert answers.latest() == {"first": None, "second": 2}
 
 
+def test_an_answer_that_is_late_may_be_stood_in_for_by_the_one_before_for_a_while(
+    rooms: tuple[Room, Room],
+) -> None:
+    first, _ = rooms
+    clock = Clock()
+    answers = Answers({"first": first.ask}, patience_seconds=0.2, lasting_seconds=60.0, clock=clock)
+    first.go_on.clear()
+    assert answers.latest() == {"first": None}
+    first.go_on.set()
+    wait_until(lambda: not answers.is_pending("first"), "it has answered")
+    first.go_on.clear()
+    for ahead in (2.0, 30.0):
+        clock.ahead = ahead
+        assert answers.latest() == {"first": 1}
+    clock.ahead = 70.0
+    assert answers.latest() == {"first": None}
+
+
+def test_no_answer_at_all_is_not_stood_in_for(rooms: tuple[Room, Room]) -> None:
+    first, _ = rooms
+    clock = Clock()
+    answers = Answers({"first": first.ask}, patience_seconds=SECONDS, lasting_seconds=60.0, clock=clock)
+    assert answers.latest() == {"first": 1}
+    first.dead = True
+    clock.ahead = 2.0
+    assert answers.latest() == {"first": None}
+
+
 def test_a_question_that_raises_is_no_answer_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> int:
         raise LookupError("canary")

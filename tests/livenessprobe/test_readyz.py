@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sscsi.core.room_status import RoomStatus
-from tests.livenessprobe.fake_driver import FakeDriver, says, serving, silence_at
+from tests.livenessprobe.fake_driver import FakeDriver, says, says_after, serving, silence_at
 from tests.livenessprobe.metrics_text import named
 from tests.livenessprobe.program import Ours, Place, Running, get, metrics, running
 from tests.livenessprobe.rooms import WELL, FakeRoom, fake_room, fake_rooms
@@ -204,15 +204,63 @@ def test_a_driver_that_hangs_does_not_hold_readiness_up(ours: Ours, place: Place
     with (
         fake_rooms(place),
         serving(driver, place.probe_socket),
-        appliance(ours, place, "--probe-timeout=60s") as program,
+        appliance(ours, place, "--probe-timeout=3s") as program,
     ):
         wait_until(lambda: get(program.address(), "/readyz").status == 200, "it is ready")
         driver.probe = driver.hang
-        wait_until(lambda: get(program.address(), "/readyz").status == 500, "it is not ready")
+        # While it is asked, what it answered last stands in.
+        wait_until(lambda: get(program.address(), "/readyz").status == 500, "it is not ready", seconds=30.0)
         begun = time.monotonic()
         for _ in range(10):
             assert get(program.address(), "/readyz").status == 500
         assert time.monotonic() - begun < 2.0
+
+
+@pytest.mark.parametrize("takes_seconds", [0.6, 2.0])
+def test_a_driver_that_answers_slowly_is_ready_however_seldom_it_is_asked(
+    ours: Ours, place: Place, takes_seconds: float
+) -> None:
+    driver = FakeDriver()
+    driver.probe = says_after(takes_seconds)
+    with (
+        fake_rooms(place),
+        serving(driver, place.probe_socket),
+        appliance(ours, place, "--probe-timeout=60s") as program,
+    ):
+        wait_until(lambda: get(program.address(), "/readyz").status == 200, "it is ready")
+        # An answer is fresh for a second; then the driver is asked anew, and its answer is late again, or is not.
+        asked = driver.probes
+        while driver.probes < asked + 2:
+            assert get(program.address(), "/readyz").status == 200
+            threading.Event().wait(0.1)
+
+
+def test_why_the_driver_fails_is_in_the_log(ours: Ours, place: Place) -> None:
+    driver = FakeDriver()
+    driver.probe = says(ready=False)
+    with (
+        fake_rooms(place),
+        serving(driver, place.probe_socket),
+        appliance(ours, place, "--probe-timeout=60s") as program,
+    ):
+        assert get(program.address(), "/readyz").status == 500
+        assert "csi-driver failed: driver responded but is not ready" in program.log
+        driver.probe = says(ready=True)
+        wait_until(lambda: get(program.address(), "/readyz").status == 200, "it is ready")
+
+
+def test_a_driver_that_never_answered_is_not_ready_and_the_log_says_how_long_it_had(
+    ours: Ours, place: Place
+) -> None:
+    driver = FakeDriver()
+    driver.probe = driver.hang
+    with (
+        fake_rooms(place),
+        serving(driver, place.probe_socket),
+        appliance(ours, place, "--probe-timeout=60s") as program,
+    ):
+        assert get(program.address(), "/readyz").status == 500
+        assert "csi-driver failed: no answer within 1.5 s" in program.log
 
 
 def test_scrapes_that_come_together_ask_once(ours: Ours, place: Place) -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import logging
 import os
@@ -74,22 +75,22 @@ def test_a_directory_in_its_place_is_a_warning_and_no_end(
     assert sorted(os.listdir(tmp_path)) == _FILES
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_room() -> Iterator[None]:
-    """Files of this process end after 10 bytes, as on a disk that is full."""
+    """Files of this process end after 10 bytes, as on a disk that is full. The test run's own output may be one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_the_last_file_and_no_other(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_full_disk_leaves_the_last_file_and_no_other(tmp_path: Path) -> None:
     file = StateFile(str(tmp_path))
     file.write(_STATE)
-    request.getfixturevalue("no_room")
-    file.write(dataclasses.replace(_STATE, time=5.0))
+    with no_room():
+        file.write(dataclasses.replace(_STATE, time=5.0))
     assert file.read() == _STATE
     assert sorted(os.listdir(tmp_path)) == _FILES
 

@@ -19,6 +19,15 @@ def driver_installed(cluster: RealCluster) -> Iterator[None]:
         yield
 
 
+def killed_status_sync(supervisor: int) -> bool:
+    """Whether there was one to kill."""
+    pid = programs_of(supervisor).get("statussync")
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGKILL)
+    return True
+
+
 def test_pods_start_with_their_secret_as_file_and_variable_and_leave_nothing(place: ClusterPlace) -> None:
     with running_in_kubernetes(place), deployed(place.cluster, "plain", replicas=2) as workload:
         workload.wait_available()
@@ -45,8 +54,7 @@ def test_a_status_sync_that_is_killed_while_pods_start_loses_none_of_them(place:
         deployed(place.cluster, "killed", replicas=4) as workload,
     ):
         for _ in range(3):
-            wait_until(lambda: "statussync" in programs_of(supervisor), "status-sync is there")
-            os.kill(programs_of(supervisor)["statussync"], signal.SIGKILL)
+            wait_until(lambda: killed_status_sync(supervisor), "status-sync is there and killed")
         workload.wait_available()
         assert workload.read() == f"{CONTENT}\n{CONTENT}"
         wait_until(lambda: len(workload.statuses()) == 4, "each pod has its status object", seconds=60.0)

@@ -1,9 +1,10 @@
 """What the node room tells of itself on its state socket."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.volume_record import VolumeRecord
+from sscsi.node.failed_publishes import FailedPublish
 from sscsi.node.volumes import Volumes
 
 HEALING = "looking at the volumes that are there"
@@ -36,9 +37,25 @@ class NodeState:
                 "volumes_whose_last_refresh_failed": str(len(failed)),
                 "providers": ",".join(self._provider_names()),
                 "socket": self._socket_path,
+                **_failed_publishes(self._volumes.failed()),
             },
             problems=[_problem(record) for record in failed[:_SHOWN_PROBLEMS]],
         )
+
+
+def _failed_publishes(failed: Sequence[FailedPublish]) -> Mapping[str, str]:
+    """How many volumes can't be published, and the last try. No problems of the room: kubelet tells them on the pod."""
+    facts = {"volumes_whose_publish_fails": str(len(failed))}
+    if failed:
+        last = failed[-1]
+        facts |= {
+            "last_failed_publish_namespace": last.pod_namespace,
+            "last_failed_publish_pod": last.pod_name,
+            "last_failed_publish_class": last.class_name,
+            "last_failed_publish_time": f"{last.time:.3f}",
+            "last_failed_publish_error": last.error,
+        }
+    return facts
 
 
 def _problem(record: VolumeRecord) -> str:

@@ -29,6 +29,7 @@ from sscsi.node.admission import Admission
 from sscsi.node.class_cache import ClassCache
 from sscsi.node.content import Content, accept_written_by_provider, look_content, rewritten_files, write_files
 from sscsi.node.deadline import Deadline
+from sscsi.node.failed_publishes import make_failed
 from sscsi.node.new_record import boottime, record_adoption, record_delivery
 from sscsi.node.notices import make_notice
 from sscsi.node.ownership import check_may_be_ours
@@ -99,6 +100,7 @@ class Publisher:
             try:
                 self._publish(request, deadline, stages)
             except SscsiError as error:
+                self._volumes.note_failed(make_failed(request, error, time.time()))
                 self._volumes.notify(request.target_path, make_notice(request, FAILED_MOUNT, error))
                 raise
         log.debug(

@@ -10,6 +10,7 @@ from sscsi.core import log_keys
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.errors import RecordError, VolumeBusyError
+from sscsi.node.failed_publishes import FailedPublish, FailedPublishes
 from sscsi.node.notices import Notices
 from sscsi.ports import RecordStore
 
@@ -85,6 +86,7 @@ class Volumes:
         self._busy: set[str] = set()
         self._watchers: set[Watcher] = set()
         self._notices = Notices()
+        self._failed = FailedPublishes()
         self._revision = 0
         self._ended = False
         # Volumes whose record is not where it belongs; each is changed under its own lock only.
@@ -159,6 +161,7 @@ class Volumes:
             )
         self._unsaved.discard(target_path)
         with self._lock:
+            self._failed.forget(target_path)
             was_unknown = target_path in self._unknown
             self._unknown.discard(target_path)
             if self._records.pop(target_path, None) is not None or was_unknown:
@@ -175,6 +178,16 @@ class Volumes:
         """The notices that nobody took yet."""
         with self._lock:
             return self._notices.take()
+
+    def note_failed(self, failed: FailedPublish) -> None:
+        """A publish failed; that counts until the volume is there, or gone."""
+        with self._lock:
+            self._failed.add(failed)
+
+    def failed(self) -> list[FailedPublish]:
+        """The publishes that failed, of volumes that are not there yet; the oldest first."""
+        with self._lock:
+            return [failed for failed in self._failed.all() if failed.target_path not in self._records]
 
     def all(self) -> list[VolumeRecord]:
         with self._lock:

@@ -102,28 +102,28 @@ class Report:
 def judge(observation: Observation) -> Report:
     """The verdict on one observation."""
     absence = observation.directory_trouble or _absence(observation)
-    programs = {} if absence else report_programs(observation)
+    return _nothing(observation, absence) if absence else _judge(observation)
+
+
+def _judge(observation: Observation) -> Report:
+    programs = report_programs(observation)
     facts = {name: _facts(observation, name) for name in (NODE, REGISTRAR, STATUSSYNC)}
     supervisor = _supervisor(observation)
     volumes = report_volumes(observation, facts[NODE])
     status_sync = _status_sync(facts[STATUSSYNC])
     reasons = (
-        (absence,)
-        if absence
-        else (
-            *_supervisor_reasons(supervisor, observation),
-            *(f"{name} {program.fault}" for name, program in programs.items() if program.fault),
-            *_status_sync_reasons(status_sync, programs[STATUSSYNC]),
-            *volume_reasons(observation, volumes, node_is_well=not programs[NODE].fault),
-            *_problem_reasons(programs, volumes),
-        )
+        *_supervisor_reasons(supervisor, observation),
+        *(f"{name} {program.fault}" for name, program in programs.items() if program.fault),
+        *_status_sync_reasons(status_sync, programs[STATUSSYNC]),
+        *volume_reasons(observation, volumes, node_is_well=not programs[NODE].fault),
+        *_problem_reasons(programs, volumes),
     )
     return Report(
         healthy=not reasons,
         reasons=reasons,
         time=observation.time,
         run_directory=observation.run_directory,
-        running=not absence,
+        running=True,
         supervisor=supervisor,
         programs=programs,
         registration=_registration(
@@ -133,6 +133,33 @@ def judge(observation: Observation) -> Report:
         providers=names(facts[NODE].get("providers")),
         status_sync=status_sync,
         memory=_memory(observation, programs),
+    )
+
+
+def _nothing(observation: Observation, why: str) -> Report:
+    """The report of no appliance: nobody told anything."""
+    return Report(
+        healthy=False,
+        reasons=(why,),
+        time=observation.time,
+        run_directory=observation.run_directory,
+        running=False,
+        supervisor=SupervisorReport(pid=None, alive=None, reported_seconds_ago=None),
+        programs={},
+        registration=_registration(None, {}, watchdog_reports=False),
+        volumes=VolumesReport(
+            count=None,
+            adopted=None,
+            failing=None,
+            unknown=None,
+            unpublished=None,
+            last_failed_publish=None,
+            trouble=why,
+            items=(),
+        ),
+        providers=None,
+        status_sync=_status_sync({}),
+        memory=MemoryReport(programs_pss_bytes=None, container_bytes=None, container_max_bytes=None),
     )
 
 

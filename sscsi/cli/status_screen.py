@@ -1,8 +1,9 @@
 """The report as one screen of text, at most 100 columns wide and without colours."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
+from sscsi.cli.status_failures import failed_publishes, failing_volumes
+from sscsi.cli.status_layout import cut, plain, section, wrap
 from sscsi.cli.status_programs import REGISTRAR, ProgramReport
 from sscsi.cli.status_report import (
     Report,
@@ -10,15 +11,11 @@ from sscsi.cli.status_report import (
     untold_problems,
 )
 from sscsi.cli.status_units import age_text, counted, mebibytes
-from sscsi.cli.status_volumes import VolumeReport, VolumesReport
+from sscsi.cli.status_volumes import VolumesReport
 
-WIDTH = 100
 # `--json` has all of them.
-SHOWN_VOLUMES = 10
 _SHOWN_PROBLEMS = 5
 _SHOWN_REASONS = 8
-# An error may have a kilobyte; three lines of it tell what kind it is.
-_ERROR_LINES = 3
 _LABEL = 14
 _COLUMNS = ("PROGRAM", "STATE", "PID", "UPTIME", "RESTARTS", "PSS MiB", "RSS MiB", "CPU", "SAYS")
 _RIGHT = frozenset({"PID", "UPTIME", "RESTARTS", "PSS MiB", "RSS MiB", "CPU"})
@@ -31,19 +28,20 @@ def render(report: Report) -> str:
     if report.running:
         lines += ["", *_programs(report)]
         lines += ["", *_facts(report)]
-        lines += _section(_failing_volumes(report.volumes))
-        lines += _section(_problems(report))
-    return "\n".join(map(_plain, lines))
+        lines += section(failing_volumes(report.volumes))
+        lines += section(failed_publishes(report.volumes))
+        lines += section(_problems(report))
+    return "\n".join(map(plain, lines))
 
 
 def _verdict(report: Report) -> Iterator[str]:
     if report.healthy:
-        yield from _wrap("HEALTHY: ", ", ".join(_good_news(report)))
+        yield from wrap("HEALTHY: ", ", ".join(_good_news(report)))
         return
     first, *others = report.reasons
-    yield from _wrap("NOT HEALTHY: ", first, at_most=_ERROR_LINES)
-    for reason in others[: _SHOWN_REASONS - 1]:
-        yield from _wrap("        and: ", reason, at_most=_ERROR_LINES)
+    yield from wrap("NOT HEALTHY: ", first, rank=0)
+    for rank, reason in enumerate(others[: _SHOWN_REASONS - 1], start=1):
+        yield from wrap("        and: ", reason, rank=rank)
     if len(report.reasons) > _SHOWN_REASONS:
         yield f"        and: {len(report.reasons) - _SHOWN_REASONS} more (--json has all)"
 
@@ -54,6 +52,8 @@ def _good_news(report: Report) -> Iterator[str]:
     if report.registration.wanted:
         yield "registered with kubelet"
     yield f"{counted(report.volumes.count or 0, 'volume')}, no refresh failed"
+    if report.volumes.unpublished:
+        yield f"{report.volumes.unpublished} can't be published"
 
 
 def _programs(report: Report) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _programs(report: Report) -> Iterator[str]:
             f"{cell:>{width}}" if name in _RIGHT else f"{cell:<{width}}"
             for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
         )
-        yield _cut("  ".join(cells).rstrip())
+        yield cut("  ".join(cells).rstrip())
 
 
 def _row(name: str, program: ProgramReport) -> tuple[str, ...]:
@@ -138,6 +138,8 @@ def _volumes(volumes: VolumesReport) -> str:
     known = [age for age in ages if age is not None]
     if known:
         parts.append(f"oldest success {age_text(max(known))} ago")
+    if volumes.unpublished:
+        parts.append(f"{volumes.unpublished} can't be published")
     if volumes.trouble:
         parts.append(f"not listed: {volumes.trouble}")
     return ", ".join(parts)
@@ -187,26 +189,6 @@ def _supervisor(report: Report) -> str:
     )
 
 
-def _failing_volumes(volumes: VolumesReport) -> Iterator[str]:
-    failing = [item for item in volumes.items if item.failing]
-    if not failing:
-        return
-    yield "Volumes whose last refresh failed; their pods have the content of the last success:"
-    for item in failing[:SHOWN_VOLUMES]:
-        yield from _volume(item)
-    if len(failing) > SHOWN_VOLUMES:
-        yield f"  and {len(failing) - SHOWN_VOLUMES} more (--json has all)"
-
-
-def _volume(item: VolumeReport) -> Iterator[str]:
-    age = item.last_success_seconds_ago
-    success = "no success yet" if age is None else f"last success {age_text(age)} ago"
-    tried = item.last_attempt_seconds_ago
-    attempt = "" if tried is None else f", last tried {age_text(tried)} ago"
-    yield from _wrap("  ", f"{item.namespace}/{item.pod}, class {item.class_name}: {success}{attempt}")
-    yield from _wrap("      ", item.last_error, at_most=_ERROR_LINES)
-
-
 def _problems(report: Report) -> Iterator[str]:
     found = [
         (name, problem)
@@ -216,39 +198,13 @@ def _problems(report: Report) -> Iterator[str]:
     if not found:
         return
     yield "What the programs say does not work:"
-    for name, problem in found[:_SHOWN_PROBLEMS]:
-        yield from _wrap(f"  {name}: ", problem, at_most=_ERROR_LINES)
+    for rank, (name, problem) in enumerate(found[:_SHOWN_PROBLEMS]):
+        yield from wrap(f"  {name}: ", problem, rank=rank)
     if len(found) > _SHOWN_PROBLEMS:
         yield f"  and {len(found) - _SHOWN_PROBLEMS} more (--json has all)"
 
 
-def _section(lines: Iterator[str]) -> list[str]:
-    found = list(lines)
-    return ["", *found] if found else []
-
-
 def _labelled(label: str, texts: Iterator[str] | Sequence[str]) -> Iterator[str]:
     for text in texts:
-        yield from _wrap(f"{label:<{_LABEL}}", text, at_most=_ERROR_LINES)
+        yield from wrap(f"{label:<{_LABEL}}", text, rank=0)
         label = ""
-
-
-def _wrap(lead: str, text: str, *, at_most: int | None = None) -> list[str]:
-    return textwrap.wrap(
-        text,
-        width=WIDTH,
-        initial_indent=lead,
-        subsequent_indent=" " * len(lead),
-        max_lines=at_most,
-        placeholder=" ...",
-        break_on_hyphens=False,
-    ) or [lead.rstrip()]
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= WIDTH else line[: WIDTH - 3] + "..."
-
-
-def _plain(line: str) -> str:
-    """Nothing that a terminal would act on, whoever wrote the text."""
-    return "".join(character if character.isprintable() else "?" for character in line)

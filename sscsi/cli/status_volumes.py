@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from sscsi.cli.status_facts import count
+from sscsi.cli.status_facts import count, moment
 from sscsi.cli.status_observation import Observation, SeenVolume, SeenVolumes, Silence
 from sscsi.cli.status_units import age_text, counted
 from sscsi.core.run_files import NODE as NODE_SOCKET
@@ -27,6 +27,17 @@ class VolumeReport:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FailedPublishReport:
+    """The last try to publish a volume that is not there yet: its pod waits in ContainerCreating."""
+
+    namespace: str
+    pod: str
+    class_name: str
+    seconds_ago: float
+    error: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class VolumesReport:
     """All volumes. None: nobody told."""
 
@@ -35,6 +46,10 @@ class VolumesReport:
     failing: int | None
     unknown: int | None
     """Mounts that may be volumes and of which the driver knows nothing until their next publish."""
+    unpublished: int | None
+    """Volumes whose publish failed in the last minutes, and that are not there yet. They are in no other number."""
+    last_failed_publish: FailedPublishReport | None
+    """The last of those tries; None also when there is none."""
     trouble: str
     """Why they could not be listed; empty when `items` are all of them."""
     items: tuple[VolumeReport, ...]
@@ -44,12 +59,16 @@ class VolumesReport:
 def report_volumes(observation: Observation, facts: Mapping[str, str]) -> VolumesReport:
     """The list, or the node room's own `facts` about it where there is none."""
     seen = observation.volumes
+    unpublished = count(facts.get("volumes_whose_publish_fails"))
+    last_failed = _last_failed_publish(observation, facts)
     if not isinstance(seen, SeenVolumes):
         return VolumesReport(
             count=count(facts.get("volumes")),
             adopted=count(facts.get("volumes_adopted")),
             failing=count(facts.get("volumes_whose_last_refresh_failed")),
             unknown=None,
+            unpublished=unpublished,
+            last_failed_publish=last_failed,
             trouble=_unlisted_because(seen, observation.timeout_seconds),
             items=(),
         )
@@ -62,8 +81,23 @@ def report_volumes(observation: Observation, facts: Mapping[str, str]) -> Volume
         adopted=sum(item.adopted for item in items),
         failing=sum(item.failing for item in items),
         unknown=seen.unknown,
+        unpublished=unpublished,
+        last_failed_publish=last_failed,
         trouble="",
         items=tuple(items),
+    )
+
+
+def _last_failed_publish(observation: Observation, facts: Mapping[str, str]) -> FailedPublishReport | None:
+    at = moment(facts.get("last_failed_publish_time"))
+    if at is None:
+        return None
+    return FailedPublishReport(
+        namespace=facts.get("last_failed_publish_namespace", ""),
+        pod=facts.get("last_failed_publish_pod", ""),
+        class_name=facts.get("last_failed_publish_class", ""),
+        seconds_ago=observation.time - at,
+        error=facts.get("last_failed_publish_error", ""),
     )
 
 

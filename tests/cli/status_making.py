@@ -26,6 +26,7 @@ FACTS: Mapping[str, Mapping[str, str]] = {
         "volumes": "2",
         "volumes_adopted": "0",
         "volumes_whose_last_refresh_failed": "0",
+        "volumes_whose_publish_fails": "0",
         "providers": "aws,file",
         "socket": "/csi/csi.sock",
     },

@@ -87,7 +87,8 @@ def test_every_flag_is_in_the_table() -> None:
 
 def test_every_field_of_the_json_shape_is_explained() -> None:
     text = page()
-    document = json.loads(as_json(judge(example())))
+    node = make_room("node", last_failed_publish_time=str(NOW - 12))
+    document = json.loads(as_json(judge(make_observation(rooms=make_rooms(node=node)))))
     fields = set(names(document))
     assert {"healthy", "fault", "registered_since", "last_success_seconds_ago"} <= fields
     assert [name for name in sorted(fields) if f"`{name}`" not in text] == []
@@ -123,7 +124,16 @@ def test_the_json_shape_of_version_1_keeps_its_names() -> None:
             "state",
             "wanted",
         ],
-        "volumes": ["adopted", "count", "failing", "items", "trouble", "unknown"],
+        "volumes": [
+            "adopted",
+            "count",
+            "failing",
+            "items",
+            "last_failed_publish",
+            "trouble",
+            "unknown",
+            "unpublished",
+        ],
         "status_sync": ["last_problem", "node_connected", "problems", "queue_depth", "snapshot_seen"],
         "memory": ["container_bytes", "container_max_bytes", "programs_pss_bytes"],
     }

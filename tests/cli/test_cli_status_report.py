@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sscsi.cli.status import as_json
+from sscsi.cli.status_layout import WIDTH
 from sscsi.cli.status_observation import Observation, SeenVolumes, Silence
-from sscsi.cli.status_report import judge
-from sscsi.cli.status_screen import WIDTH, render
+from sscsi.cli.status_report import Report, judge
+from sscsi.cli.status_screen import render
 from sscsi.core.watchdog_state import PROGRAM_STATES
 from tests.cli.status_making import (
     NOW,
@@ -345,8 +346,7 @@ def test_a_directory_without_an_appliance_is_one_sentence_and_nothing_else() -> 
             volumes=Silence.NO_SOCKET,
         )
     )
-    assert report.reasons == ("there is no directory '/x'",)
-    assert (report.running, report.programs) == (False, {})
+    assert_is_empty(report, "there is no directory '/x'")
 
 
 def test_what_a_dead_appliance_left_behind_is_one_sentence() -> None:
@@ -354,7 +354,18 @@ def test_what_a_dead_appliance_left_behind_is_one_sentence() -> None:
     report = judge(make_observation(alive=frozenset(), rooms=rooms, volumes=Silence.REFUSED))
     (reason,) = report.reasons
     assert "was left behind" in reason
-    assert not report.running
+    assert_is_empty(report, reason)
+
+
+def assert_is_empty(report: Report, why: str) -> None:
+    """As the docs promise: null where nobody told, and the reason."""
+    assert (report.healthy, report.running, report.reasons) == (False, False, (why,))
+    assert report.programs == {}
+    assert set(dataclasses.astuple(report.supervisor)) == {None}
+    assert set(dataclasses.astuple(report.memory)) == {None}
+    assert (report.registration.wanted, report.registration.registered) == (None, False)
+    assert (report.providers, report.status_sync.node_connected) == (None, None)
+    assert (report.volumes.count, report.volumes.items, report.volumes.trouble) == (None, (), why)
 
 
 def test_facts_that_make_no_sense_are_as_if_nobody_had_told() -> None:

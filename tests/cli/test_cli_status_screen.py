@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from sscsi.cli.status_failures import SHOWN_ERRORS
+from sscsi.cli.status_layout import WIDTH
 from sscsi.cli.status_observation import SeenVolumes, Silence
 from sscsi.cli.status_report import judge
-from sscsi.cli.status_screen import SHOWN_VOLUMES, WIDTH, render
+from sscsi.cli.status_screen import render
 from sscsi.cli.status_units import age_text, mebibytes
 from tests.cli.status_making import (
     MIB,
@@ -96,12 +98,56 @@ def test_a_failing_volume_has_its_pod_class_age_and_error() -> None:
     ]
 
 
-def test_of_many_failing_volumes_the_longest_failing_are_shown() -> None:
-    volumes = tuple(make_failing(f"web-{number}", age=100 + number) for number in range(SHOWN_VOLUMES + 3))
+def test_volumes_that_fail_with_one_error_stand_together_however_many() -> None:
+    error = "rpc error: code = Unavailable desc = provider aws: " + "no route to host; " * 50
+    volumes = tuple(make_failing(f"web-{number}", age=100 + number, error=error) for number in range(50))
     lines = screen(volumes=SeenVolumes(volumes=volumes, unknown=0))
-    shown = [line.partition(",")[0] for line in lines if line.startswith("shop/")]
-    assert shown == [f"shop/web-{number}" for number in range(SHOWN_VOLUMES + 2, 2, -1)]
-    assert lines[-1] == "and 3 more (--json has all)"
+    assert lines[-5:-3] == [
+        "Volumes whose last refresh failed; their pods have the content of the last success:",
+        "50 volumes, the oldest success 2m29s ago: shop/web-49, shop/web-48, shop/web-47 and 47 more",
+    ]
+    assert [line for line in lines if "no route" in line] == lines[-3:]
+    assert len(lines) < 25
+
+
+def test_of_many_errors_three_are_told_in_full_and_each_further_one_in_a_line() -> None:
+    volumes = tuple(
+        make_failing(f"web-{number}", age=100 + number, error=f"error {number}: " + "long words " * 90)
+        for number in range(50)
+    )
+    lines = screen(volumes=SeenVolumes(volumes=volumes, unknown=0))
+    assert [line.partition(" long words")[0] for line in lines if line.startswith(("error", "shop/"))] == [
+        "shop/web-49, class web-shop: last success 2m29s ago, last tried 40s ago",
+        "error 49:",
+        "shop/web-48, class web-shop: last success 2m28s ago, last tried 40s ago",
+        "error 48:",
+        "shop/web-47, class web-shop: last success 2m27s ago, last tried 40s ago",
+        "error 47:",
+        *(f"shop/web-{number}, class web-shop: error {number}:" for number in range(46, 41, -1)),
+    ]
+    assert lines[-1] == f"and {50 - SHOWN_ERRORS} volumes more (--json has all)"
+    assert len(lines) < 45
+
+
+def test_a_volume_that_cannot_be_published_is_told_and_the_verdict_says_so() -> None:
+    facts = {
+        "volumes_whose_publish_fails": "3",
+        "last_failed_publish_namespace": "shop",
+        "last_failed_publish_pod": "new-1",
+        "last_failed_publish_class": "web-shop",
+        "last_failed_publish_time": str(NOW - 12),
+        "last_failed_publish_error": "provider not found: provider 'aws'",
+    }
+    lines = screen(rooms=make_rooms(node=make_room("node", **facts)))
+    assert lines[0].startswith("HEALTHY: ")
+    assert " ".join(lines[:2]).endswith("2 volumes, no refresh failed, 3 can't be published")
+    assert about(lines, "Volumes") == "2 published, oldest success 40s ago, 3 can't be published"
+    assert lines[-4:] == [
+        "Volumes that can't be published; kubelet tries again, and tells it on the pod:",
+        "shop/new-1, class web-shop: tried 12s ago",
+        "provider not found: provider 'aws'",
+        "and 2 volumes more",
+    ]
 
 
 def test_a_long_error_is_cut_and_never_moves_the_cursor() -> None:

@@ -1,13 +1,28 @@
 """A liveness probe runs for months: what the first thousand checks cost, the ten thousandth must not cost again."""
 
+import contextlib
 import dataclasses
 import os
 import socket
 import threading
+from collections.abc import Callable, Iterator
 
+import grpc
 import pytest
 
-from tests.livenessprobe.fake_driver import FakeDriver, serving
+from sidecars.livenessprobe.answers import Answers
+from sidecars.livenessprobe.config import parse
+from sidecars.livenessprobe.room import room_states
+from tests.livenessprobe.fake_driver import (
+    FakeDriver,
+    fails,
+    full_backlog_at,
+    leftover_at,
+    nothing_at,
+    serving,
+    silence_at,
+    stranger_at,
+)
 from tests.livenessprobe.program import Ours, Place, Running, running
 from tests.livenessprobe.rooms import fake_rooms
 from tests.support.waiting import wait_until
@@ -39,8 +54,8 @@ def figures(pid: int) -> Figures:
     )
 
 
-def ask(program: Running, target: str, count: int) -> None:
-    """`count` requests by several clients at once, each answered with 200."""
+def ask(program: Running, target: str, count: int, *, status: int = 200) -> None:
+    """`count` requests by several clients at once, each answered with `status`."""
     host, _, port = program.address().rpartition(":")
     request = f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     answers: list[bytes] = []
@@ -57,15 +72,15 @@ def ask(program: Running, target: str, count: int) -> None:
     for thread in threads:
         thread.join()
     assert len(answers) == count
-    assert [answer for answer in answers if not answer.startswith(b"HTTP/1.1 200 OK\r\n")] == []
+    assert [answer for answer in answers if not answer.startswith(b"HTTP/1.1 %d " % status)] == []
 
 
-def assert_no_growth(program: Running, target: str, warm: int, more: int) -> None:
+def assert_no_growth(program: Running, target: str, warm: int, more: int, *, status: int = 200) -> None:
     pid = program.process.pid
-    ask(program, target, warm)
+    ask(program, target, warm, status=status)
     wait_until(lambda: is_at_rest(pid), "it is at rest", seconds=REST_SECONDS)
     first = figures(pid)
-    ask(program, target, more)
+    ask(program, target, more, status=status)
     wait_until(
         lambda: figures(pid).descriptors <= first.descriptors,
         "descriptors are given back",
@@ -88,6 +103,67 @@ def test_health_checks_leave_nothing_behind_however_many(ours: Ours, place: Plac
     flags = (f"--csi-address={place.driver}", "--http-endpoint=127.0.0.1:0", "--probe-timeout=60s")
     with serving(FakeDriver(), place.driver), running(ours, place, *flags) as program:
         assert_no_growth(program, "/healthz", WARM, ALL - WARM)
+
+
+@contextlib.contextmanager
+def saying_no(path: str) -> Iterator[None]:
+    driver = FakeDriver()
+    driver.probe = fails(grpc.StatusCode.FAILED_PRECONDITION, "no")
+    with serving(driver, path):
+        yield
+
+
+@contextlib.contextmanager
+def hanging(path: str) -> Iterator[None]:
+    driver = FakeDriver()
+    driver.probe = driver.hang
+    with serving(driver, path):
+        yield
+
+
+# Each with how many checks there is time for: where one takes its whole time-out, they are few.
+@pytest.mark.parametrize(
+    ("driver", "count"),
+    [
+        pytest.param(nothing_at, ALL, id="missing"),
+        pytest.param(leftover_at, ALL, id="refused"),
+        pytest.param(saying_no, ALL, id="an error"),
+        pytest.param(lambda path: stranger_at(path, b"SSH-2.0-x\r\n"), ALL, id="no gRPC server"),
+        pytest.param(hanging, 160, id="hanging"),
+        pytest.param(silence_at, 64, id="halted"),
+        pytest.param(full_backlog_at, 160, id="a full backlog"),
+    ],
+)
+@pytest.mark.timeout(300)
+def test_health_checks_that_fail_leave_nothing_behind_either(
+    ours: Ours, place: Place, driver: Callable[[str], contextlib.AbstractContextManager[None]], count: int
+) -> None:
+    seconds = 60 if count == ALL else 0.1
+    flags = (f"--csi-address={place.driver}", "--http-endpoint=127.0.0.1:0", f"--probe-timeout={seconds}s")
+    with driver(place.driver), running(ours, place, *flags) as program:
+        assert_no_growth(program, "/healthz", count // 4, count - count // 4, status=500)
+
+
+def test_asking_the_rooms_leaves_nothing_behind_however_often(place: Place) -> None:
+    config = parse([f"--run-dir={place.run}", "--require-registration"], {})
+    states = room_states(config)
+    answers = Answers({room: asked.ask for room, asked in states.items()}, fresh_seconds=0.0)
+    found: list[Figures] = []
+    try:
+        with fake_rooms(place) as rooms:
+            for count in (200, 1_000):
+                while min(room.questions for room in rooms.values()) < count:
+                    assert None not in answers.latest().values()
+                wait_until(lambda: is_at_rest(os.getpid()), "it is at rest", seconds=REST_SECONDS)
+                found.append(figures(os.getpid()))
+        before, after = found
+        assert after.descriptors <= before.descriptors
+        assert after.threads <= before.threads
+        assert after.rss_kib <= before.rss_kib + SLACK_KIB
+    finally:
+        answers.close()
+        for asked in states.values():
+            asked.close()
 
 
 @pytest.mark.timeout(300)

@@ -1,6 +1,8 @@
 """Either liveness probe beside the real node room, and ours beside both of the room's Identity sockets."""
 
 import os
+import signal
+import time
 
 import pytest
 
@@ -29,6 +31,49 @@ def test_a_real_node_room_is_healthy_until_it_is_killed_and_again_when_it_is_bac
                 room.kill()
                 assert os.path.exists(node.endpoint)
                 assert get(address, "/healthz").status == 500
+            with node_process(node):
+                wait_until(lambda: get(address, "/healthz").status == 200, "it is healthy again")
+
+
+@pytest.mark.root
+def test_a_real_node_room_that_is_halted_fails_after_the_whole_time_out_and_is_healthy_when_it_goes_on(
+    subject: Subject, place: Place
+) -> None:
+    address = free_address()
+    with node_place() as node, node_process(node) as room:
+        flags = (f"--csi-address={node.endpoint}", f"--http-endpoint={address}", "--probe-timeout=1500ms")
+        with running(subject, place, *flags) as program:
+            program.listens(address)
+            wait_until(lambda: get(address, "/healthz").status == 200, "it is healthy")
+            room.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, room.process.pid, os.WSTOPPED | os.WNOWAIT)
+            try:
+                begun = time.monotonic()
+                answer = get(address, "/healthz")
+                assert (answer.status, answer.body) == (500, "context deadline exceeded")
+                assert time.monotonic() - begun > 1.4
+            finally:
+                room.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: get(address, "/healthz").status == 200, "it is healthy again")
+
+
+@pytest.mark.root
+def test_a_real_node_room_whose_socket_was_removed_is_not_healthy_until_it_has_one_again(
+    subject: Subject, place: Place
+) -> None:
+    address = free_address()
+    with node_place() as node:
+        flags = (f"--csi-address={node.endpoint}", f"--http-endpoint={address}", "--probe-timeout=1500ms")
+        with running(subject, place, *flags) as program:
+            with node_process(node) as room:
+                program.listens(address)
+                wait_until(lambda: get(address, "/healthz").status == 200, "it is healthy")
+                os.unlink(node.endpoint)
+                answer = get(address, "/healthz")
+                assert answer.status == 500
+                assert ("No such file" in answer.body) is subject.is_ours
+                # It notices, and leaves for whoever starts it anew.
+                assert room.wait() == 1
             with node_process(node):
                 wait_until(lambda: get(address, "/healthz").status == 200, "it is healthy again")
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
@@ -46,8 +48,20 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if parsed.seconds("timeout") <= 0:
         raise ConfigError("flag --timeout must be more than 0")
     report = look(parsed.text("run-dir"), timeout_seconds=parsed.seconds("timeout"))
-    print(as_json(report) if parsed.boolean("json") else status_screen.render(report), flush=True)
+    _print(as_json(report) if parsed.boolean("json") else status_screen.render(report))
     return 0 if report.healthy else 1
+
+
+def _print(text: str) -> None:
+    """Print it now. Raises BrokenPipeError, and ConfigError (exit code 1) for a full disk and the like."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python must not try to flush the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ConfigError(f"cannot write the report: {error.strerror}", exit_code=1) from error
 
 
 def look(run_directory: str, *, timeout_seconds: float) -> Report:

@@ -5,6 +5,7 @@ closed, or the kernel's reset overtakes the answer.
 """
 
 import dataclasses
+import string
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +14,8 @@ Query = Mapping[str, str]
 
 PLAIN_TEXT = "text/plain; charset=utf-8"
 MAX_HEAD_BYTES = 16 * 1024
+# A method is a token (RFC 9110, 5.6.2): M-SEARCH is one.
+_TOKEN = frozenset(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")
 _REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -57,7 +60,7 @@ def parse_head(head: bytes) -> Request:
     """Parse a complete head. Raises ValueError for what is no HTTP/1 request."""
     lines = head.decode("latin-1").splitlines()
     words = lines[0].split(" ") if lines else []
-    if len(words) != 3 or not words[0].isalpha() or not words[2].startswith("HTTP/1."):
+    if len(words) != 3 or not _is_token(words[0]) or not words[2].startswith("HTTP/1."):
         raise ValueError("not an HTTP/1 request")
     path, query = _target(words[1])
     fields = [line.partition(":") for line in lines[1:] if line]
@@ -67,6 +70,10 @@ def parse_head(head: bytes) -> Request:
         query=query,
         has_body=any(_announces_body(name, value.strip()) for name, _, value in fields),
     )
+
+
+def _is_token(word: str) -> bool:
+    return bool(word) and _TOKEN.issuperset(word)
 
 
 def _target(target: str) -> tuple[str, Query]:

@@ -342,6 +342,19 @@ def test_a_number_that_is_no_process_does_not_live(appliance: Appliance, pid: in
     assert seen.alive == {os.getpid()}
 
 
+def test_an_output_that_takes_nothing_is_one_line(appliance: Appliance) -> None:
+    with open("/dev/full", "wb") as full:
+        answer = subprocess.run(
+            [SSCSI, "status", f"--run-dir={appliance.directory}"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=SECONDS,
+        )
+    assert answer.returncode == 1
+    assert answer.stderr == b"sscsi status: cannot write the report: No space left on device\n"
+
+
 def test_a_wrong_directory_is_one_sentence_that_says_what_to_do(directory: str) -> None:
     file = os.path.join(directory, "file")
     with open(file, "w", encoding="utf-8"):

@@ -76,7 +76,7 @@ def test_any_other_path_is_404_as_go_writes_it() -> None:
         assert get(server, "/hello/") == (404, b"404 page not found\n")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "M-SEARCH"])
 def test_any_method_will_do(method: str) -> None:
     with serving() as server:
         assert get(server, method=method) == (200, b"hello")

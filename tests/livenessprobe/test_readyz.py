@@ -165,6 +165,14 @@ def test_a_check_can_be_left_out(ours: Ours, place: Place) -> None:
         assert get(program.address(), "/readyz").status == 500
 
 
+def test_who_asks_can_forge_no_line(ours: Ours, place: Place) -> None:
+    with serving(FakeDriver(), place.probe_socket), appliance(ours, place) as program:
+        target = "/readyz?verbose&exclude=a%22%0A[%2B]forged+ok%1B[2J%5C"
+        lines = get(program.address(), target).body.splitlines()
+        assert r'no matches for "a\"\n[+]forged ok\x1b[2J\\"' in lines[-2]
+        assert not [line for line in lines if line.startswith("[+]forged")]
+
+
 def test_a_change_is_logged_once(ours: Ours, place: Place) -> None:
     with appliance(ours, place) as program:
         for _ in range(4):

@@ -30,12 +30,12 @@ class KubeStatusSync(StatusSync):
         self.namespace = namespace
         # Its status objects are nobody else's, whatever other tests leave.
         self.node_name = f"node-of-{namespace}"
-        self._kubeconfig = kube_api.kubeconfig_for(SERVICE_ACCOUNT)
+        self.kubeconfig = Path(kube_api.kubeconfig_for(SERVICE_ACCOUNT))
 
     def start(self, *arguments: str) -> None:
         super().start(
             "--cluster=kubernetes",
-            f"--kubeconfig={self._kubeconfig}",
+            f"--kubeconfig={self.kubeconfig}",
             f"--nodeid={self.node_name}",
             *arguments,
         )

@@ -9,6 +9,7 @@ from sidecars.registrar.driver import Driver
 from sidecars.registrar.healthz import HealthPage
 from sidecars.registrar.registration import Registration
 from sidecars.registrar.standing import Board
+from sscsi.core.log_keys import PATH
 from sscsi.edges.directory_watch import DirectoryWatch
 from sscsi.edges.http_pages import HttpPages
 from sscsi.edges.room_status import state_server
@@ -19,6 +20,7 @@ from sscsi.errors import ConfigError
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 0.2
+_LOOK_SECONDS = 1.0
 
 
 class RegistrarRoom:
@@ -44,6 +46,7 @@ class RegistrarRoom:
         )
         health = HealthPage(self._board, timeout_seconds=health_timeout_seconds)
         self._pages = HttpPages(health_address, {"/healthz": health.page}) if health_address else None
+        self._state: SocketServer | None = None
         self._failure: Exception | None = None
 
     def run(self, stop: threading.Event) -> int:
@@ -54,23 +57,44 @@ class RegistrarRoom:
             if self._pages:
                 self._pages.start()
                 stack.callback(self._pages.close)
-            if self._run_directory and not self._serve_state(stop, stack):
+            stack.callback(self._give_up_state)
+            if self._run_directory and not self._serve_state(stop):
                 return 0
             thread = threading.Thread(target=self._register, args=(stop,), name="registration")
             thread.start()
-            stop.wait()
-            self._driver.close()
-            self._watch.wake()
-            thread.join()
+            try:
+                self._stay(stop)
+            finally:
+                stop.set()
+                self._driver.close()
+                self._watch.wake()
+                thread.join()
         if isinstance(self._failure, ConfigError):
             raise self._failure
         return 1 if self._failure else 0
 
-    def _serve_state(self, stop: threading.Event, stack: contextlib.ExitStack) -> bool:
+    def _stay(self, stop: threading.Event) -> None:
+        """Until `stop` is set. A state socket that is gone is made anew in here: another process would have to
+        register again, and kubelet would forget the driver meanwhile.
+        """
+        while not stop.wait(_LOOK_SECONDS):
+            if self._state and not self._state.is_ours():
+                log.warning(
+                    "the socket was replaced or removed; making it anew", extra={PATH: self._state.path}
+                )
+                self._give_up_state()
+                self._serve_state(stop)
+
+    def _serve_state(self, stop: threading.Event) -> bool:
         make_run_directory(self._run_directory)
-        server = state_server(self._run_directory, "registrar", lambda: self._board.look().room_status())
-        stack.callback(_give_up, server)
-        return server.serve(stop)
+        look = self._board.look
+        self._state = state_server(self._run_directory, "registrar", lambda: look().room_status())
+        return self._state.serve(stop)
+
+    def _give_up_state(self) -> None:
+        if self._state:
+            self._state.stop_accepting(_GRACE_SECONDS).wait(2 * _GRACE_SECONDS)
+            self._state.close()
 
     def _register(self, stop: threading.Event) -> None:
         """The top of the thread: whatever ends it ends the process."""
@@ -83,11 +107,6 @@ class RegistrarRoom:
             self._failure = error
         finally:
             stop.set()
-
-
-def _give_up(server: SocketServer) -> None:
-    server.stop_accepting(_GRACE_SECONDS).wait(2 * _GRACE_SECONDS)
-    server.close()
 
 
 def _check_directory(path: str) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from sscsi.errors import ConfigError
+from tests.bench.api_part import run_api
 from tests.bench.errors import BenchError
 from tests.bench.figures import CaseFigures, case_figures
 from tests.bench.lives import run_lives
@@ -21,6 +22,7 @@ from tests.bench.report import DriverReport, Report
 from tests.bench.sides import APPLIANCE, FLOOR, Side, appliance, bench_provider, floor
 from tests.bench.stages import NODE_ARGUMENTS, measure_stages
 from tests.bench.volumes import Content
+from tests.support.require import find_kube_apiserver
 
 SMALL = Content(files=3, file_bytes=64)
 MANY = Content(files=50, file_bytes=4096)
@@ -32,8 +34,8 @@ LARGE = Content(files=4, file_bytes=(1 << 20) - (1 << 10))
 class Plan:
     """How much is done. `volumes` is by number in flight, for one pass.
 
-    The last three are about the whole appliance: how often it is started, how long after its start its memory is
-    read, and with how many volumes then.
+    The last four are about the whole appliance: how often it is started, how long after its start its memory is
+    read, with how many volumes then, and how many are published at once on the Kubernetes API.
     """
 
     rounds: int
@@ -44,6 +46,7 @@ class Plan:
     lives: int
     idle_seconds: float
     whole_volumes: int
+    at_once: int
 
     @property
     def cases(self) -> list[Case]:
@@ -63,6 +66,7 @@ FULL = Plan(
     lives=4,
     idle_seconds=60,
     whole_volumes=100,
+    at_once=500,
 )
 QUICK = Plan(
     rounds=1,
@@ -73,8 +77,9 @@ QUICK = Plan(
     lives=1,
     idle_seconds=10,
     whole_volumes=100,
+    at_once=50,
 )
-DRIVER, WHOLE = PARTS = ("driver", "whole")
+DRIVER, WHOLE, API = PARTS = ("driver", "whole", "api")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         choices=PARTS,
-        help="`driver`: publish and unpublish beside the floor. `whole`: the appliance, its memory and its start",
+        help="`driver`: publish and unpublish beside the floor. `whole`: the appliance, its memory and its start. "
+        "`api`: the same on a real Kubernetes API, and what it asks there",
     )
     return parser.parse_args(argv)
 
@@ -135,6 +141,7 @@ def _parts(options: argparse.Namespace) -> Sequence[str]:
 
 def _run(plan: Plan, parts: Sequence[str], *, noise: bool) -> Report:
     begun, load = time.monotonic(), os.getloadavg()[0]
+    kube_apiserver = find_kube_apiserver() if API in parts else ""
     with private_root() as root, bench_provider(root) as providers:
         driver = _driver(plan, root, providers, noise=noise) if DRIVER in parts else None
         whole = (
@@ -149,7 +156,27 @@ def _run(plan: Plan, parts: Sequence[str], *, noise: bool) -> Report:
             if WHOLE in parts
             else {}
         )
-    return Report(load=load, driver=driver, whole=whole, seconds=time.monotonic() - begun)
+        api = (
+            run_api(
+                root,
+                providers,
+                SMALL,
+                binaries=os.path.dirname(kube_apiserver),
+                idle_seconds=plan.idle_seconds,
+                volumes=plan.whole_volumes,
+                burst=plan.at_once,
+            )
+            if kube_apiserver
+            else None
+        )
+    return Report(
+        load=load,
+        driver=driver,
+        whole=whole,
+        api=api,
+        lacks_api=API in parts and not kube_apiserver,
+        seconds=time.monotonic() - begun,
+    )
 
 
 def _driver(plan: Plan, root: str, providers: str, *, noise: bool) -> DriverReport:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.bench import whole_report
+from tests.bench.api_report import ABSENT, ApiReport
 from tests.bench.figures import TARGET_RATIO, CaseFigures, SideFigures, Target, targets
 from tests.bench.memory import HeldVolumes, LargeAnswers
 from tests.bench.volumes import Content
@@ -79,13 +80,17 @@ class Report:
     load: float
     driver: DriverReport | None
     whole: Mapping[str, WholeFigures]
+    # None: not asked for, or the machine has no API server.
+    api: ApiReport | None
+    lacks_api: bool
     seconds: float
 
     @property
     def errors(self) -> list[str]:
         """Every call that failed."""
         found = list(self.driver.errors) if self.driver else []
-        return found + [text for each in self.whole.values() for text in each.memory.errors]
+        found += [text for each in self.whole.values() for text in each.memory.errors]
+        return found + (self.api.errors if self.api else [])
 
     def document(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -94,6 +99,7 @@ class Report:
             "seconds": round(self.seconds, 1),
             **(self.driver.document() if self.driver else {}),
             **({"whole": whole_report.document(self.whole)} if self.whole else {}),
+            **({"api": self.api.document()} if self.api else {}),
             "errors": self.errors,
         }
 
@@ -106,6 +112,7 @@ class Report:
                 "",
                 *(self.driver.lines() if self.driver else []),
                 *whole_report.lines(self.whole),
+                *(self.api.lines() if self.api else [ABSENT, ""] if self.lacks_api else []),
                 *_error_lines(self.errors),
                 f"took {self.seconds:.0f} s",
             ]

@@ -118,14 +118,22 @@ class WholeAppliance:
 
 @contextlib.contextmanager
 def whole_appliance(
-    form: str, root: str, provider_directory: str, contents: Sequence[Content], *, delay_seconds: float
+    form: str,
+    root: str,
+    provider_directory: str,
+    contents: Sequence[Content],
+    *,
+    delay_seconds: float,
+    changes: Mapping[str, str] | None = None,
 ) -> Iterator[WholeAppliance]:
-    """An appliance that has just been started, so long after the kubelet beside it. `root` is a directory to make."""
+    """An appliance that has just been started, so long after the kubelet beside it. `root` is a directory to make;
+    `changes` are of its environment.
+    """
     os.mkdir(root, 0o755)
     place = AppliancePlace(root)
     for content in contents:
         write_class(place.path("classes"), content)
-    environ = _environment(place, provider_directory)
+    environ = _environment(place, provider_directory) | dict(changes or {})
     command = [SSCSI, "run"]
     if form == EXECED:
         environ = _prepared(environ)

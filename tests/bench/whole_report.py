@@ -13,6 +13,7 @@ from tests.bench.whole_figures import (
     mib,
     whole_targets,
 )
+from tests.bench.whole_memory import WholeMemory
 
 _NAME_WIDTH = 42
 _WIDTH = 11
@@ -37,22 +38,21 @@ def lines(whole: Mapping[str, WholeFigures]) -> list[str]:
         return []
     return [
         "the whole appliance: `sscsi run` forks its programs; a stock supervisord execs the same ones",
-        *_memory_lines(whole),
+        *memory_lines({form: figures.memory for form, figures in whole.items()}),
         "",
         *_time_lines(whole),
         "",
-        *_target_lines(whole_targets(whole[FORKED])),
+        *target_lines(whole_targets(whole[FORKED])),
         "",
     ]
 
 
-def _memory_lines(whole: Mapping[str, WholeFigures]) -> list[str]:
-    memory = next(iter(whole.values())).memory
-    moments = (f"idle {memory.idle_seconds:.0f} s", f"{memory.volumes} volumes")
-    columns = [f"{form}, {moment}" for form in whole for moment in moments]
-    trees = [
-        tree for figures in whole.values() for tree in (figures.memory.idle, figures.memory.with_volumes)
-    ]
+def memory_lines(memory: Mapping[str, WholeMemory]) -> list[str]:
+    """By program, of each form."""
+    first = next(iter(memory.values()))
+    moments = (f"idle {first.idle_seconds:.0f} s", f"{first.volumes} volumes")
+    columns = [f"{form}, {moment}" for form in memory for moment in moments]
+    trees = [tree for each in memory.values() for tree in (each.idle, each.with_volumes)]
     result = [
         f"{'memory, MiB: share, and alone':<{_NAME_WIDTH}}"
         + "".join(f"{column:>{2 * _WIDTH}}" for column in columns)
@@ -67,8 +67,8 @@ def _memory_lines(whole: Mapping[str, WholeFigures]) -> list[str]:
             "all, as the kernel's PSS and USS", [cell for tree in trees for cell in (tree.pss, tree.private)]
         )
     )
-    if len(whole) > 1:
-        result.append(_ratio_line(whole))
+    if len(memory) > 1:
+        result.append(_ratio_line(memory))
     result.append(
         f"upstream's three Go programs: {UPSTREAM_MIB[0]:.0f} MiB idle, {UPSTREAM_MIB[1]:.0f} with 50 volumes (PSS)"
     )
@@ -97,13 +97,10 @@ def _line(name: str, cells: Sequence[int | None]) -> str:
     return f"{name:<{_NAME_WIDTH}}" + "".join(f"{text:>{_WIDTH}}" for text in texts)
 
 
-def _ratio_line(whole: Mapping[str, WholeFigures]) -> str:
-    (_, forked), (_, execed) = whole.items()
-    ratios = (
-        forked.memory.idle.cost / execed.memory.idle.cost,
-        forked.memory.with_volumes.cost / execed.memory.with_volumes.cost,
-    )
-    names = " to ".join(whole)
+def _ratio_line(memory: Mapping[str, WholeMemory]) -> str:
+    (_, forked), (_, execed) = memory.items()
+    ratios = (forked.idle.cost / execed.idle.cost, forked.with_volumes.cost / execed.with_volumes.cost)
+    names = " to ".join(memory)
     return f"{names}: {ratios[0]:.2f} idle, {ratios[1]:.2f} with volumes"
 
 
@@ -126,7 +123,8 @@ def _time_lines(whole: Mapping[str, WholeFigures]) -> list[str]:
     ]
 
 
-def _target_lines(found: Sequence[WholeTarget]) -> list[str]:
+def target_lines(found: Sequence[WholeTarget]) -> list[str]:
+    """Aims, with what was reached."""
     return [
         f"targets of the whole appliance, {FORKED}",
         *(
@@ -137,13 +135,19 @@ def _target_lines(found: Sequence[WholeTarget]) -> list[str]:
 
 
 def _form_document(figures: WholeFigures) -> dict[str, Any]:
-    memory = figures.memory
+    return {
+        **memory_document(figures.memory),
+        "seconds": {what: dataclasses.asdict(spread) for what, spread in figures.times.items()},
+    }
+
+
+def memory_document(memory: WholeMemory) -> dict[str, Any]:
+    """Bytes, idle and with volumes."""
     return {
         "idle_seconds": memory.idle_seconds,
         "volumes": memory.volumes,
         "memory_bytes_idle": _tree_document(memory.idle),
         "memory_bytes_with_volumes": _tree_document(memory.with_volumes),
-        "seconds": {what: dataclasses.asdict(spread) for what, spread in figures.times.items()},
     }
 
 

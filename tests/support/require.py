@@ -67,8 +67,8 @@ def _find_csi_sanity() -> str:
     return next((path for path in candidates if path and os.access(path, os.X_OK)), "")
 
 
-def _find_kube_apiserver() -> str:
-    """The convention for API test binaries: KUBEBUILDER_ASSETS is a directory that has all three."""
+def find_kube_apiserver() -> str:
+    """Its path, or nothing. The convention for API test binaries: KUBEBUILDER_ASSETS is a directory that has all three."""
     directories = (
         os.environ.get("KUBEBUILDER_ASSETS"),
         os.environ.get("SSCSI_BIN"),
@@ -86,7 +86,7 @@ _FINDERS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
     "root": (_find_root, ("root",), "run the tests as root"),
     "csi-sanity": (_find_csi_sanity, ("csi-sanity", "go"), _INSTALL_SANITY),
     "kube-apiserver": (
-        _find_kube_apiserver,
+        find_kube_apiserver,
         ("kube-apiserver",),
         "set KUBEBUILDER_ASSETS to a directory with it, etcd and kubectl",
     ),

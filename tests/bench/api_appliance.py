@@ -1,0 +1,72 @@
+"""The appliance on a real API server, as the tests have it, with the rights that deploy/ grants."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+
+from tests.bench.errors import BenchError
+from tests.bench.processes import pause
+from tests.bench.volumes import NAMESPACE, PROVIDER, Content, Volume
+from tests.bench.whole import WholeAppliance, whole_appliance
+from tests.kubeapi.audit import Request
+from tests.kubeapi.kube_api import GROUP, SERVICE_ACCOUNT, KubeApi, running_kube_api, user_name
+
+_STATUS_OBJECTS = f"/apis/{GROUP}/v1/namespaces/{NAMESPACE}/secretproviderclasspodstatuses"
+_CLASSES = f"/apis/{GROUP}/v1/namespaces/{NAMESPACE}/secretproviderclasses"
+_LONGEST_SECONDS = 180.0
+_POLL_SECONDS = 0.2
+
+
+class BenchApi:
+    """An API server with the classes of the benchmark."""
+
+    def __init__(self, kube_api: KubeApi) -> None:
+        self.kube_api = kube_api
+
+    def requests(self, since: float) -> list[Request]:
+        """What status-sync has asked from `since` (time.time()) on."""
+        return self.kube_api.requests(since, user=user_name(SERVICE_ACCOUNT))
+
+    def wait_for(self, volumes: Sequence[Volume]) -> None:
+        """Return when there are status objects of these volumes, and no others. Raises BenchError."""
+        wanted = {volume.target_path for volume in volumes}
+        deadline = time.monotonic() + _LONGEST_SECONDS
+        while wanted != self._target_paths():
+            if time.monotonic() > deadline:
+                raise BenchError(f"the status objects are not right within {_LONGEST_SECONDS:.0f} s")
+            pause(_POLL_SECONDS)
+
+    def _target_paths(self) -> set[str]:
+        return {item["status"]["targetPath"] for item in self.kube_api.client().list(_STATUS_OBJECTS)}
+
+
+@contextlib.contextmanager
+def bench_api(binaries: str, contents: Sequence[Content]) -> Iterator[BenchApi]:
+    """An API server of its own; `binaries` is where its program is."""
+    with running_kube_api(binaries) as kube_api:
+        client = kube_api.client()
+        client.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        for content in contents:
+            client.create(
+                _CLASSES,
+                {
+                    "apiVersion": f"{GROUP}/v1",
+                    "kind": "SecretProviderClass",
+                    "metadata": {"name": content.class_name},
+                    "spec": {"provider": PROVIDER, "parameters": content.parameters},
+                },
+            )
+        yield BenchApi(kube_api)
+
+
+@contextlib.contextmanager
+def api_appliance(form: str, root: str, provider_directory: str, api: BenchApi) -> Iterator[WholeAppliance]:
+    """An appliance without the file provider that gets its classes from the API, when it answers kubelet."""
+    changes = {
+        "SSCSI_CLUSTER": "kubernetes",
+        "KUBECONFIG": api.kube_api.kubeconfig_for(SERVICE_ACCOUNT),
+        "SSCSI_FILE_PROVIDER_ROOT": "",
+    }
+    with whole_appliance(form, root, provider_directory, (), delay_seconds=0, changes=changes) as appliance:
+        appliance.when("csi.sock answers", appliance.kubelet.answers)
+        yield appliance

@@ -198,6 +198,18 @@ def test_a_body_that_never_comes_takes_nobodys_place(path: str) -> None:
     assert time.monotonic() - begun < 15.0
 
 
+@pytest.mark.parametrize("body", [b"", b"x" * 70_000], ids=["no body", "too much of it"])
+def test_who_does_not_leave_is_let_go(body: bytes) -> None:
+    with serving() as server:
+        before = len(os.listdir("/proc/self/fd"))
+        with connect(server) as caller:
+            caller.sendall(b"POST /hello HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
+            assert everything(caller).endswith(b"hello")
+            with contextlib.suppress(ConnectionError):
+                caller.sendall(body)
+            wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before + 1, "only this side is open")
+
+
 def test_who_leaves_late_makes_room_for_the_next() -> None:
     with serving() as server, contextlib.ExitStack() as stack:
         before = len(os.listdir("/proc/self/fd"))

@@ -266,8 +266,11 @@ class Cluster(Protocol):
     ClusterUnavailableError when the cluster can't be reached or refuses; trying again later is the cure.
     """
 
-    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
-        """Begin to hear of changes, where the cluster tells; `on_change` is called for each object of ours that changed."""
+    def start(self, on_change: Callable[[ObjectKey], None], on_return: Callable[[], None]) -> None:
+        """Begin to hear of changes, where the cluster tells: `on_change` is called for each object of ours that changed.
+
+        `on_return` is called when the cluster answers again after it did not.
+        """
 
     def stop(self) -> None:
         """End the calls that wait for the cluster; nothing more is asked of it."""

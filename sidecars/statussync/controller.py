@@ -64,6 +64,10 @@ class Controller:
         """Somebody else may have changed the object."""
         self._queue.add(key)
 
+    def cluster_returned(self) -> None:
+        """What failed while the cluster was away need not wait for its next try."""
+        self._queue.hurry()
+
     def poll_classes(self) -> None:
         """Look for classes that changed. Raises ClusterUnavailableError."""
         changed = self._catalogue.poll(self._volumes.classes_in_use())

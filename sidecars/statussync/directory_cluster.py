@@ -37,7 +37,7 @@ class DirectoryCluster:
         self._objects = ObjectFiles(status)
         self._objects.remove_leftovers()
 
-    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
+    def start(self, on_change: Callable[[ObjectKey], None], on_return: Callable[[], None]) -> None:
         """Nobody tells of edited files: each snapshot of the node room has them looked at."""
 
     def stop(self) -> None:

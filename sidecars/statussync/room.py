@@ -101,7 +101,7 @@ class StatusSyncRoom:
             ),
             threading.Thread(target=self._controller.run_worker, name="worker", daemon=True),
         ]
-        self._cluster.start(self._controller.object_changed)
+        self._cluster.start(self._controller.object_changed, self._controller.cluster_returned)
         for thread in threads:
             thread.start()
         code = self._stay(threads, stop)

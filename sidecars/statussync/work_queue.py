@@ -62,6 +62,13 @@ class WorkQueue(Generic[K]):
         with self._condition:
             self._back_off.pop(key, None)
 
+    def hurry(self) -> None:
+        """Have every key that waits for its next try worked on soon: what kept it may be over."""
+        with self._condition:
+            now = self._clock()
+            for key in self._back_off.keys() & self._due.keys():
+                self._schedule(key, now)
+
     def is_retried(self, key: K) -> bool:
         """Whether the key did not go well the last time and is tried again."""
         with self._condition:

@@ -38,8 +38,8 @@ class FakeCluster:
         self.status_owns = False
         self.now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
-    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
-        self.on_change = on_change
+    def start(self, on_change: Callable[[ObjectKey], None], on_return: Callable[[], None]) -> None:
+        self.on_change, self.on_return = on_change, on_return
 
     def stop(self) -> None:
         self.is_away = True

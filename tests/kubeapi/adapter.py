@@ -32,6 +32,7 @@ def adapter(
     watch_seconds: float = 600.0,
     requests_per_second: float = 1000.0,
     on_change: Callable[[ObjectKey], None] = lambda _key: None,
+    on_return: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[KubernetesCluster]:
     """A started adapter with a token of the driver's service account."""
@@ -43,7 +44,7 @@ def adapter(
         watch_seconds=watch_seconds,
         clock=clock,
     )
-    cluster.start(on_change)
+    cluster.start(on_change, on_return)
     try:
         yield cluster
     finally:

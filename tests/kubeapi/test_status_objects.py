@@ -1,5 +1,6 @@
 """Status objects on a real API server: one write when something changed, none otherwise, and nobody else's touched."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -201,3 +202,12 @@ def test_a_node_name_over_the_limit_of_labels_is_derived(kube_api: KubeApi, name
         )
         assert [cluster.apply(wanted), cluster.apply(wanted)] == [True, False]
         wait_until(lambda: cluster.list_own(wanted.key.kind) == {wanted.key}, "it is found by its label")
+
+
+def test_the_return_of_the_api_server_is_told(kube_api: KubeApi) -> None:
+    returned = threading.Event()
+    with adapter(kube_api, on_return=returned.set) as cluster:
+        cluster.list_own("SecretProviderClassPodStatus")
+        with kube_api.stopped():
+            assert not returned.is_set()
+        assert returned.wait(60.0)

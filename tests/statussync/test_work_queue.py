@@ -39,6 +39,23 @@ def test_a_key_is_retried_from_its_failure_to_its_success() -> None:
     assert not queue.is_retried("a")
 
 
+def test_keys_that_wait_for_their_next_try_can_be_hurried() -> None:
+    queue, clock = make_queue()
+    for key in ("a", "b"):
+        queue.retry(key)
+    assert queue.take_due() is None
+    queue.hurry()
+    assert {queue.take_due(), queue.take_due()} == {"a", "b"}
+    assert queue.take_due() is None
+    # What fails again waits longer, all the same.
+    queue.retry("a")
+    queue.done("a")
+    clock.now += 1.0
+    assert queue.take_due() is None
+    clock.now += 1.0
+    assert queue.take_due() == "a"
+
+
 def test_keys_come_once_and_in_order() -> None:
     queue, _ = make_queue()
     for key in ("a", "b", "a"):

@@ -44,8 +44,8 @@ class KubernetesCluster:
         self._secrets = KubeSecrets(self._api, clock=clock)
         self._events = KubeEvents(self._api, node_id)
 
-    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
-        self._status_objects.start(on_change)
+    def start(self, on_change: Callable[[ObjectKey], None], on_return: Callable[[], None]) -> None:
+        self._status_objects.start(on_change, on_return)
         self._events.start()
 
     def stop(self) -> None:

@@ -83,19 +83,24 @@ class KubeStatusObjects:
         self._keeps_ours = True
         self._written = threading.Condition()
         self._on_change: Callable[[ObjectKey], None] | None = None
+        self._on_return: Callable[[], None] | None = None
         self._watched: Watched[StatusObject] = Watched(
             api,
             f"{_BASE}/{_PLURAL}",
             {"labelSelector": f"{pod_status.NODE_LABEL}={node_label}"},
             keep=keep_status,
             on_change=self._changed,
+            on_return=self._returned,
             watch_seconds=watch_seconds,
         )
         self._thread = threading.Thread(target=self._watched.run, name="status-watch", daemon=True)
 
-    def start(self, on_change: Callable[[ObjectKey], None]) -> None:
-        """Begin to hear of changes; `on_change` is told of each object that somebody else changed."""
-        self._on_change = on_change
+    def start(self, on_change: Callable[[ObjectKey], None], on_return: Callable[[], None]) -> None:
+        """Begin to hear of changes; `on_change` is told of each object that somebody else changed.
+
+        `on_return` is called when the API server answers again.
+        """
+        self._on_change, self._on_return = on_change, on_return
         self._thread.start()
 
     def close(self) -> None:
@@ -155,6 +160,10 @@ class KubeStatusObjects:
     def _changed(self, name: Name) -> None:
         if self._on_change:
             self._on_change(ObjectKey(pod_status.KIND, *name))
+
+    def _returned(self) -> None:
+        if self._on_return:
+            self._on_return()
 
     def _check_known(self) -> None:
         # Once it is known that the API server does not answer, nobody waits for it.

@@ -31,7 +31,7 @@ class Watched(Generic[T]):
     """The objects at `path` that `selector` (query parameters) takes.
 
     `keep` makes of each what is remembered of it. A thread of its own runs `run`; `objects` and `problem` may be read by any,
-    and `on_change` is called by it after each change, with the object's name.
+    and `on_change` is called by it after each change, with the object's name; `on_return` when changes are heard of again.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Watched(Generic[T]):
         *,
         keep: Callable[[Object], T],
         on_change: Callable[[Name], None],
+        on_return: Callable[[], None] = lambda: None,
         watch_seconds: float,
     ) -> None:
         self._api = api
@@ -49,6 +50,7 @@ class Watched(Generic[T]):
         self._selector = dict(selector)
         self._keep = keep
         self._on_change = on_change
+        self._on_return = on_return
         self._watch_seconds = watch_seconds
         self._lock = threading.Lock()
         # With the version of each, so that news older than the answer to our own write is none.
@@ -247,8 +249,9 @@ class Watched(Generic[T]):
                 "does not hear of changes in the API",
                 extra={log_keys.PATH: self._path, log_keys.REASON: problem},
             )
-        elif before and not problem and self._listed.is_set():
+        elif before and not problem:
             log.debug("hears of changes in the API", extra={log_keys.PATH: self._path})
+            self._on_return()
 
 
 def metadata_of(obj: Object) -> Object:

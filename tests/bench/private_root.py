@@ -28,11 +28,19 @@ def private_root() -> Iterator[str]:
     root = tempfile.mkdtemp(prefix="sscsi-bench-", dir="/tmp")  # short: a socket's path has 107 bytes
     try:
         enter_private_mounts()
-        if _libc.mount(b"bench", os.fsencode(root), b"tmpfs", ctypes.c_ulong(_MS_NOSUID_NODEV), b"mode=0755"):
-            raise BenchError(f"cannot mount a tmpfs at {root!r}: {os.strerror(ctypes.get_errno())}")
-        try:
+        with hidden(root):
             yield root
-        finally:
-            _libc.umount2(os.fsencode(root), _MNT_DETACH)
     finally:
         os.rmdir(root)
+
+
+@contextlib.contextmanager
+def hidden(directory: str) -> Iterator[None]:
+    """An empty tmpfs is at `directory` in here, for the processes of this mount namespace. Raises BenchError."""
+    path = os.fsencode(directory)
+    if _libc.mount(b"bench", path, b"tmpfs", ctypes.c_ulong(_MS_NOSUID_NODEV), b"mode=0755"):
+        raise BenchError(f"cannot mount a tmpfs at {directory!r}: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield
+    finally:
+        _libc.umount2(path, _MNT_DETACH)

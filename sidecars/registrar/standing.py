@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 
 from sscsi.core.room_status import RoomStatus
 
@@ -15,7 +16,7 @@ class Standing:
     """All there is to tell. `state` is one of the three above.
 
     `problem`: why the registration is not there now, or not yet; empty when there is nothing to say.
-    `last_error`: the last thing that went wrong, kept after it was mended. `registered_since`: when kubelet last
+    `last_error`: the last thing that went wrong, and when, kept after it was mended. `registered_since`: when kubelet last
     confirmed, in seconds since the epoch. `registrations`: how often it has, in the life of this process.
     """
 
@@ -27,6 +28,7 @@ class Standing:
     registrations: int = 0
     problem: str = ""
     last_error: str = ""
+    last_error_time: float = 0.0
 
     def without_driver(self, problem: str) -> "Standing":
         """The driver gives no usable answer."""
@@ -57,12 +59,12 @@ class Standing:
             self, state=WAITING_FOR_KUBELET, registered_since=0.0, problem=problem, last_error=problem
         )
 
-    def registered(self, time: float) -> "Standing":
-        """Kubelet confirmed at `time`."""
+    def registered(self, at: float) -> "Standing":
+        """Kubelet confirmed at `at`."""
         return dataclasses.replace(
             self,
             state=REGISTERED,
-            registered_since=time,
+            registered_since=at,
             registrations=self.registrations + 1,
             problem="",
         )
@@ -77,6 +79,7 @@ class Standing:
                 "registered_since": f"{self.registered_since:.3f}" if self.registered_since else "",
                 "registrations": str(self.registrations),
                 "last_error": self.last_error,
+                "last_error_time": f"{self.last_error_time:.3f}" if self.last_error_time else "",
             },
             problems=(self.problem,) if self.problem else (),
         )
@@ -94,7 +97,7 @@ class Board:
 
     def without_driver(self, problem: str) -> None:
         with self._lock:
-            self._now = self._now.without_driver(problem)
+            self._fail(self._now.without_driver(problem))
 
     def with_driver(self, driver_name: str, socket_path: str) -> None:
         with self._lock:
@@ -102,14 +105,14 @@ class Board:
 
     def unregistered(self, problem: str) -> None:
         with self._lock:
-            self._now = self._now.unregistered(problem)
+            self._fail(self._now.unregistered(problem))
 
     def remind(self, problem: str, *, seen: Standing) -> bool:
         """`problem` is why kubelet has not confirmed, unless it did since it was `seen`; whether that is so."""
         with self._lock:
             is_so = self._now.registrations == seen.registrations
             if is_so:
-                self._now = self._now.unregistered(problem)
+                self._fail(self._now.unregistered(problem))
             return is_so
 
     def solved(self, problem: str) -> None:
@@ -118,6 +121,9 @@ class Board:
             if self._now.problem == problem:
                 self._now = dataclasses.replace(self._now, problem="")
 
-    def registered(self, time: float) -> None:
+    def registered(self, at: float) -> None:
         with self._lock:
-            self._now = self._now.registered(time)
+            self._now = self._now.registered(at)
+
+    def _fail(self, standing: Standing) -> None:
+        self._now = dataclasses.replace(standing, last_error_time=time.time())

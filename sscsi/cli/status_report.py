@@ -43,6 +43,8 @@ class RegistrationReport:
     socket: str
     last_error: str
     """Also when it is over."""
+    last_error_time: float | None
+    """Seconds since the epoch."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +208,7 @@ def _registration(
         endpoint=facts.get("endpoint", ""),
         socket=facts.get("socket", ""),
         last_error=facts.get("last_error", ""),
+        last_error_time=moment(facts.get("last_error_time")),
     )
 
 

@@ -121,7 +121,9 @@ def _registration(report: Report) -> Iterator[str]:
     registrar = report.programs.get(REGISTRAR)
     # While it is one still, the verdict or the last lines tell it.
     if registration.last_error and not (registrar and registration.last_error in registrar.problems):
-        yield f"last error: {registration.last_error}"
+        at = registration.last_error_time
+        age = "" if at is None else f", {age_text(report.time - at)} ago"
+        yield f"last error{age}: {registration.last_error}"
 
 
 def _volumes(volumes: VolumesReport) -> str:

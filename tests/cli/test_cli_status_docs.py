@@ -117,6 +117,7 @@ def test_the_json_shape_of_version_1_keeps_its_names() -> None:
             "driver",
             "endpoint",
             "last_error",
+            "last_error_time",
             "registered",
             "registered_since",
             "registrations",

@@ -183,11 +183,11 @@ def test_why_kubelet_refuses_is_told_once() -> None:
 
 def test_what_is_over_is_told_as_such() -> None:
     rooms = make_rooms(
-        registrar=make_room("registrar", last_error="NodeGetInfo failed"),
+        registrar=make_room("registrar", last_error="NodeGetInfo failed", last_error_time=str(NOW - 200)),
         statussync=make_room("statussync", last_problem="no API"),
     )
     lines = screen(rooms=rooms)
-    assert "last error: NodeGetInfo failed" in lines
+    assert "last error, 3m20s ago: NodeGetInfo failed" in lines
     assert "last problem, which is over: no API" in lines
     assert lines[0].startswith("HEALTHY")
 

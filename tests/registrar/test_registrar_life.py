@@ -63,6 +63,7 @@ def test_a_driver_is_registered_and_all_of_it_is_told(ours: Ours, place: Place, 
             "endpoint": ENDPOINT,
             "registrations": "1",
             "last_error": "",
+            "last_error_time": "",
         }
         assert (status.room, status.pid, tuple(status.problems)) == ("registrar", made.pid, ())
 

@@ -121,6 +121,7 @@ def test_what_is_told_follows_the_registration() -> None:
         "registered_since": "12.500",
         "registrations": "1",
         "last_error": "nobody listens",
+        "last_error_time": "",
     }
     assert registered.room_status().problems == ()
     refused = registered.unregistered("kubelet said no")

@@ -49,7 +49,10 @@ class Child:
 
     def pause(self) -> None:
         """Its sockets stay, and nobody answers."""
+        assert self._process is not None, f"{self._name} does not run"
         self._signal(signal.SIGSTOP)
+        # Until all its threads have stopped, one may still answer.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support.waiting import wait_until
 
 SPEC = {"provider": "file", "parameters": {"objects": "any"}}
 STATUS = "secretproviderclasspodstatuses"
+_DONE = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
 READS = frozenset({"get", "list", "watch"})
 _SETTLE_SECONDS = 60.0
 
@@ -79,6 +81,13 @@ class KubeStatusSync(StatusSync):
             for request in self.requests(since)
             if request.verb not in READS
         ]
+
+    def successes(self, verb: str, resource: str) -> int:
+        """How many such requests did something; one whose answer nobody lived to see may have been made anew in vain."""
+        return sum(
+            (request.verb, request.resource) == (verb, resource) and request.code in _DONE
+            for request in self.requests()
+        )
 
     def status_of(self, volume: PublishedVolume) -> dict[str, Any] | None:
         """The volume's status object."""

@@ -382,7 +382,7 @@ def status_as_nobody(directory: str) -> "subprocess.CompletedProcess[str]":
     require("root")
     # Whatever it imports is imported first: Python and the checkout may be closed to this user.
     script = (
-        "import os, sys; from concurrent.futures import thread; from sscsi.cli import status;"
+        "import os, sys, grpc._channel; from concurrent.futures import thread; from sscsi.cli import status;"
         f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY});"
         f"sys.exit(status.main(['--run-dir={directory}', '--timeout=10s'], {{}}))"
     )

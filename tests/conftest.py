@@ -16,6 +16,9 @@ from tests.support.require import lacking, required
 # The API server of the test run, for whoever asks for it.
 pytest_plugins = ["tests.kubeapi.fixtures"]
 
+# In a forked child gRPC would start its threads anew, if a test left any of it behind; tests fork for children of one thread.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 # pytest names its directory in /tmp by the user; without these it asks the uid, which is root's in a user namespace.
 if not os.environ.keys() & {"LOGNAME", "USER"}:
     os.environ["LOGNAME"] = f"uid-{os.getuid()}"

@@ -104,10 +104,6 @@ class KubeApi:
                 response.close()
         return Watch(Stream(response, seconds=timeout_seconds + _WATCH_GRACE_SECONDS), path)
 
-    @property
-    def is_closed(self) -> bool:
-        return self._closed.is_set()
-
     def pause(self, seconds: float) -> None:
         """Wait; no longer than until `close`."""
         self._closed.wait(seconds)

@@ -102,8 +102,12 @@ def from_status(
     )
 
 
-def unavailable(error: ApiError, *, cure: str = "") -> ClusterUnavailableError:
-    """The error as the rest of status-sync knows it: to be tried again later, whatever it is."""
+def unavailable(error: ApiError, *, no_right: str = "") -> ClusterUnavailableError:
+    """The error as the rest of status-sync knows it: to be tried again later, whatever it is.
+
+    `no_right` is the cure when it is forbidden.
+    """
+    cure = no_right if error.is_forbidden else ""
     if error.is_unauthorized:
         cure = "the credentials are not accepted; they are read anew with each try"
     return ClusterUnavailableError(f"{error}; {cure}" if cure else str(error))

@@ -174,7 +174,7 @@ class _Entry:
             self._watched.list_now(timeout_seconds)
         except ApiError as error:
             if not self.has_class:
-                raise unavailable(error, cure=_NO_RIGHT if error.is_forbidden else "") from error
+                raise unavailable(error, no_right=_NO_RIGHT) from error
         except ClusterUnavailableError:
             if not self.has_class:
                 raise

@@ -69,7 +69,7 @@ class KubeOwners:
         except ApiError as error:
             if error.is_not_found:
                 return None
-            raise unavailable(error, cure=_NO_RIGHT if error.is_forbidden else "") from error
+            raise unavailable(error, no_right=_NO_RIGHT) from error
         metadata = pod.get("metadata") or {}
         if metadata.get("uid") != volume.pod_uid:
             return None

@@ -134,7 +134,7 @@ class KubeStatusObjects:
             log.info("a status object is another node's now", extra={log_keys.OBJECT: str(wanted.key)})
             return False
         except ApiError as error:
-            raise unavailable(error, cure=_NO_RIGHT if error.is_forbidden else "") from error
+            raise unavailable(error, no_right=_NO_RIGHT) from error
 
     def delete(self, key: ObjectKey) -> bool:
         """Remove the object if it is this node's and as it was written. Raises ClusterUnavailableError."""
@@ -153,7 +153,7 @@ class KubeStatusObjects:
                 self._watched.drop(name)
                 return False
             # Of a conflict: it has changed, and the watch is about to tell; whoever asked tries again.
-            raise unavailable(error, cure=_NO_RIGHT if error.is_forbidden else "") from error
+            raise unavailable(error, no_right=_NO_RIGHT) from error
         self._watched.drop(name)
         return True
 

@@ -7,10 +7,10 @@ owners its status object, which goes with the volume.
 import collections
 import threading
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote
 
 from sidecars.statussync.kube.api import KubeApi, Object
 from sidecars.statussync.kube.api_errors import ApiError, unavailable
+from sidecars.statussync.kube.pods import read_pod
 from sidecars.statussync.kube.status_objects import KubeStatusObjects
 from sscsi.core import pod_status
 from sscsi.core.published_volume import PublishedVolume
@@ -63,15 +63,17 @@ class KubeOwners:
             known = self._pods.get(volume.pod_uid)
         if known is not None:
             return known
-        path = f"/api/v1/namespaces/{quote(volume.pod_namespace, safe='')}/pods/{quote(volume.pod_name, safe='')}"
         try:
-            pod = self._api.call("GET", path, timeout_seconds=timeout_seconds)
+            metadata = read_pod(
+                self._api,
+                volume.pod_namespace,
+                volume.pod_name,
+                volume.pod_uid,
+                timeout_seconds=timeout_seconds,
+            )
         except ApiError as error:
-            if error.is_not_found:
-                return None
             raise unavailable(error, no_right=_NO_RIGHT) from error
-        metadata = pod.get("metadata") or {}
-        if metadata.get("uid") != volume.pod_uid:
+        if metadata is None:
             return None
         found = tuple(_reference(owner) for owner in metadata.get("ownerReferences") or ())
         with self._lock:

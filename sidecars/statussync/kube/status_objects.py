@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from sidecars.statussync.kube.api import MERGE_PATCH, KubeApi, Object
 from sidecars.statussync.kube.api_errors import ApiError, unavailable
+from sidecars.statussync.kube.pods import read_pod
 from sidecars.statussync.kube.watched import Name, Watched
 from sscsi.core import log_keys, pod_status, status_conditions
 from sscsi.core.provider_class import GROUP
@@ -266,16 +267,10 @@ class KubeStatusObjects:
             raise ObjectNotOursError(
                 f"{wanted.key} is of pod {others[0]} on another node, whose name and class read the same; rename one"
             )
-        path = (
-            f"/api/v1/namespaces/{quote(wanted.key.namespace, safe='')}/pods/{quote(owner['name'], safe='')}"
+        pod = read_pod(
+            self._api, wanted.key.namespace, owner["name"], owner["uid"], timeout_seconds=_CALL_SECONDS
         )
-        try:
-            pod = self._api.call("GET", path, timeout_seconds=_CALL_SECONDS)
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
-            pod = {}
-        if (pod.get("metadata") or {}).get("uid") != owner["uid"]:
+        if pod is None:
             raise _MovedError
 
 

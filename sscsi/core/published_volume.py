@@ -15,8 +15,9 @@ class PublishedVolume:
 
     `object_versions` are pairs of id and version, empty when nobody knows them (an adopted volume);
     `data_directory` is what `..data` named when the record was written, empty when the provider wrote plain
-    files itself; `last_error` why the last attempt failed, redacted, empty when it did not; `adopted` says that the
-    volume was found mounted and not fetched since.
+    files itself; `last_error` why the last attempt failed, redacted, empty when it did not, `failure_reason` the same in one
+    word of `failure_reason.REASONS`, and `failing_since` since when none succeeded, 0 when the last one did; `adopted` says
+    that the volume was found mounted and not fetched since.
     """
 
     target_path: str
@@ -30,6 +31,8 @@ class PublishedVolume:
     last_success_time: float
     last_error: str
     adopted: bool
+    failure_reason: str = ""
+    failing_since: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 from sscsi.core.target_path import clean_target_path
 from sscsi.errors import InvalidRequestError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,11 @@ class ContentFile:
 class VolumeRecord:
     """One published volume. Times of `*_time` are seconds since the epoch, for people; `*_boottime` are
     seconds of CLOCK_BOOTTIME, for arithmetic (it never steps, and the record dies with the boot anyway).
+
+    `last_error` and `failure_reason` (a word of `failure_reason`) are empty when the last attempt succeeded, and
+    `failing_since` is 0 then. `renew_time` and `expiry_time` are of the certificate in the content that is to be renewed
+    first: when two thirds of its life are over, and all of it; 0 when there is none. `class_ask` and `pod_ask` are the
+    wishes for a refresh, annotations of the class and the pod, that the last success honoured.
     """
 
     boot_id: str
@@ -51,8 +56,16 @@ class VolumeRecord:
     success_time: float
     success_boottime: float
     last_error: str
+    failure_reason: str = ""
+    failing_since: float = 0.0
+    renew_time: float = 0.0
+    expiry_time: float = 0.0
+    class_ask: str = ""
+    pod_ask: str = ""
 
 
+# Version 1 is 2 without the fields that have a default.
+_READABLE_VERSIONS = (1, FORMAT_VERSION)
 _FIELDS = tuple(field.name for field in dataclasses.fields(VolumeRecord))
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
@@ -77,7 +90,10 @@ def decode(data: bytes) -> VolumeRecord | None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(document, dict) or document.pop("version", None) != FORMAT_VERSION:
+    if not isinstance(document, dict):
+        return None
+    version = document.pop("version", None)
+    if version not in _READABLE_VERSIONS or (version == FORMAT_VERSION and document.keys() != set(_FIELDS)):
         return None
     try:
         return _checked(document)

@@ -57,6 +57,8 @@ def record_to_message(record: VolumeRecord) -> sscsi_pb2.Volume:
         last_attempt_time=record.attempt_time,
         last_success_time=record.success_time,
         last_error=record.last_error,
+        failure_reason=record.failure_reason,
+        failing_since=record.failing_since,
     )
 
 
@@ -74,6 +76,8 @@ def volume_from_message(message: sscsi_pb2.Volume) -> PublishedVolume:
         last_success_time=message.last_success_time,
         last_error=message.last_error,
         adopted=message.adopted,
+        failure_reason=message.failure_reason,
+        failing_since=message.failing_since,
     )
 
 

@@ -9,8 +9,15 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import sys
 import typing
+
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
@@ -143,6 +150,11 @@ class Volume(google.protobuf.message.Message):
     LAST_ATTEMPT_TIME_FIELD_NUMBER: builtins.int
     LAST_SUCCESS_TIME_FIELD_NUMBER: builtins.int
     LAST_ERROR_FIELD_NUMBER: builtins.int
+    FAILURE_REASON_FIELD_NUMBER: builtins.int
+    FAILING_SINCE_FIELD_NUMBER: builtins.int
+    REFRESH_INTERVAL_FIELD_NUMBER: builtins.int
+    DUE_TIME_FIELD_NUMBER: builtins.int
+    WAITS_FOR_FIELD_NUMBER: builtins.int
     target_path: builtins.str
     volume_id: builtins.str
     pod_name: builtins.str
@@ -161,6 +173,16 @@ class Volume(google.protobuf.message.Message):
     last_success_time: builtins.float
     last_error: builtins.str
     """Empty when the last attempt succeeded; redacted."""
+    failure_reason: builtins.str
+    """Why the last attempt failed, one of a fixed set of words in CamelCase; empty when it did not."""
+    failing_since: builtins.float
+    """Since when no attempt has succeeded, seconds since the epoch; 0 when the last one did."""
+    refresh_interval: builtins.float
+    """How often the content is fetched, in seconds; 0: whenever kubelet asks; negative: never again."""
+    due_time: builtins.float
+    """When the content is due, seconds since the epoch; 0: nobody knows or never."""
+    waits_for: builtins.str
+    """Why a refresh that is due waits, in the words of a status page; empty when none does."""
     @property
     def object_versions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ObjectVersion]:
         """Empty for an adopted volume, whose versions nobody knows until its next refresh."""
@@ -184,10 +206,174 @@ class Volume(google.protobuf.message.Message):
         last_attempt_time: builtins.float = ...,
         last_success_time: builtins.float = ...,
         last_error: builtins.str = ...,
+        failure_reason: builtins.str = ...,
+        failing_since: builtins.float = ...,
+        refresh_interval: builtins.float = ...,
+        due_time: builtins.float = ...,
+        waits_for: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["adopted", b"adopted", "class_generation", b"class_generation", "class_name", b"class_name", "class_uid", b"class_uid", "data_directory", b"data_directory", "last_attempt_time", b"last_attempt_time", "last_error", b"last_error", "last_success_time", b"last_success_time", "object_versions", b"object_versions", "pod_name", b"pod_name", "pod_namespace", b"pod_namespace", "pod_uid", b"pod_uid", "provider", b"provider", "service_account", b"service_account", "target_path", b"target_path", "volume_id", b"volume_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adopted", b"adopted", "class_generation", b"class_generation", "class_name", b"class_name", "class_uid", b"class_uid", "data_directory", b"data_directory", "due_time", b"due_time", "failing_since", b"failing_since", "failure_reason", b"failure_reason", "last_attempt_time", b"last_attempt_time", "last_error", b"last_error", "last_success_time", b"last_success_time", "object_versions", b"object_versions", "pod_name", b"pod_name", "pod_namespace", b"pod_namespace", "pod_uid", b"pod_uid", "provider", b"provider", "refresh_interval", b"refresh_interval", "service_account", b"service_account", "target_path", b"target_path", "volume_id", b"volume_id", "waits_for", b"waits_for"]) -> None: ...
 
 global___Volume = Volume
+
+@typing.final
+class RefreshRequest(google.protobuf.message.Message):
+    """Which volumes: all, or those of a class, or of a pod; with a UID only that pod."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ALL_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    CLASS_NAME_FIELD_NUMBER: builtins.int
+    POD_NAME_FIELD_NUMBER: builtins.int
+    POD_UID_FIELD_NUMBER: builtins.int
+    all: builtins.bool
+    namespace: builtins.str
+    class_name: builtins.str
+    pod_name: builtins.str
+    pod_uid: builtins.str
+    def __init__(
+        self,
+        *,
+        all: builtins.bool = ...,
+        namespace: builtins.str = ...,
+        class_name: builtins.str = ...,
+        pod_name: builtins.str = ...,
+        pod_uid: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["all", b"all", "class_name", b"class_name", "namespace", b"namespace", "pod_name", b"pod_name", "pod_uid", b"pod_uid"]) -> None: ...
+
+global___RefreshRequest = RefreshRequest
+
+@typing.final
+class RefreshResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    @property
+    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefreshResult]: ...
+    def __init__(
+        self,
+        *,
+        results: collections.abc.Iterable[global___RefreshResult] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["results", b"results"]) -> None: ...
+
+global___RefreshResponse = RefreshResponse
+
+@typing.final
+class RefreshResult(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _OutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[RefreshResult._Outcome.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: RefreshResult._Outcome.ValueType  # 0
+        CHANGED: RefreshResult._Outcome.ValueType  # 1
+        """New content is in place."""
+        UNCHANGED: RefreshResult._Outcome.ValueType  # 2
+        """The provider was asked, and the content is the same."""
+        FAILED: RefreshResult._Outcome.ValueType  # 3
+        """The content is as it was; `message` says why."""
+        PENDING: RefreshResult._Outcome.ValueType  # 4
+        """Not done yet: it waits for kubelet's next call or goes on beyond the deadline; `message` says which."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
+    OUTCOME_UNSPECIFIED: RefreshResult.Outcome.ValueType  # 0
+    CHANGED: RefreshResult.Outcome.ValueType  # 1
+    """New content is in place."""
+    UNCHANGED: RefreshResult.Outcome.ValueType  # 2
+    """The provider was asked, and the content is the same."""
+    FAILED: RefreshResult.Outcome.ValueType  # 3
+    """The content is as it was; `message` says why."""
+    PENDING: RefreshResult.Outcome.ValueType  # 4
+    """Not done yet: it waits for kubelet's next call or goes on beyond the deadline; `message` says which."""
+
+    TARGET_PATH_FIELD_NUMBER: builtins.int
+    POD_NAMESPACE_FIELD_NUMBER: builtins.int
+    POD_NAME_FIELD_NUMBER: builtins.int
+    CLASS_NAME_FIELD_NUMBER: builtins.int
+    OUTCOME_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    target_path: builtins.str
+    pod_namespace: builtins.str
+    pod_name: builtins.str
+    class_name: builtins.str
+    outcome: global___RefreshResult.Outcome.ValueType
+    message: builtins.str
+    """Redacted."""
+    def __init__(
+        self,
+        *,
+        target_path: builtins.str = ...,
+        pod_namespace: builtins.str = ...,
+        pod_name: builtins.str = ...,
+        class_name: builtins.str = ...,
+        outcome: global___RefreshResult.Outcome.ValueType = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["class_name", b"class_name", "message", b"message", "outcome", b"outcome", "pod_name", b"pod_name", "pod_namespace", b"pod_namespace", "target_path", b"target_path"]) -> None: ...
+
+global___RefreshResult = RefreshResult
+
+@typing.final
+class AskRefreshRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ASKS_FIELD_NUMBER: builtins.int
+    @property
+    def asks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefreshAsk]: ...
+    def __init__(
+        self,
+        *,
+        asks: collections.abc.Iterable[global___RefreshAsk] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["asks", b"asks"]) -> None: ...
+
+global___AskRefreshRequest = AskRefreshRequest
+
+@typing.final
+class AskRefreshResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___AskRefreshResponse = AskRefreshResponse
+
+@typing.final
+class RefreshAsk(google.protobuf.message.Message):
+    """One annotation: of a class, or of a pod."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    CLASS_NAME_FIELD_NUMBER: builtins.int
+    POD_NAME_FIELD_NUMBER: builtins.int
+    POD_UID_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    class_name: builtins.str
+    pod_name: builtins.str
+    pod_uid: builtins.str
+    value: builtins.str
+    """As written; a new value is a new wish."""
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+        class_name: builtins.str = ...,
+        pod_name: builtins.str = ...,
+        pod_uid: builtins.str = ...,
+        value: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["class_name", b"class_name", "namespace", b"namespace", "pod_name", b"pod_name", "pod_uid", b"pod_uid", "value", b"value"]) -> None: ...
+
+global___RefreshAsk = RefreshAsk
 
 @typing.final
 class GetClassRequest(google.protobuf.message.Message):
@@ -462,3 +648,100 @@ class RoomStatusResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["facts", b"facts", "pid", b"pid", "problems", b"problems", "room", b"room", "start_time", b"start_time", "state", b"state", "version", b"version"]) -> None: ...
 
 global___RoomStatusResponse = RoomStatusResponse
+
+@typing.final
+class RoomMetricsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___RoomMetricsRequest = RoomMetricsRequest
+
+@typing.final
+class RoomMetricsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FAMILIES_FIELD_NUMBER: builtins.int
+    @property
+    def families(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricFamily]: ...
+    def __init__(
+        self,
+        *,
+        families: collections.abc.Iterable[global___MetricFamily] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["families", b"families"]) -> None: ...
+
+global___RoomMetricsResponse = RoomMetricsResponse
+
+@typing.final
+class MetricFamily(google.protobuf.message.Message):
+    """One metric as Prometheus' text format has it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    ABOUT_FIELD_NUMBER: builtins.int
+    SAMPLES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    kind: builtins.str
+    """counter, gauge or histogram."""
+    about: builtins.str
+    @property
+    def samples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricSample]: ...
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        kind: builtins.str = ...,
+        about: builtins.str = ...,
+        samples: collections.abc.Iterable[global___MetricSample] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["about", b"about", "kind", b"kind", "name", b"name", "samples", b"samples"]) -> None: ...
+
+global___MetricFamily = MetricFamily
+
+@typing.final
+class MetricSample(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SUFFIX_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    suffix: builtins.str
+    """What follows the name: _bucket, _sum, _count, or nothing."""
+    value: builtins.float
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricLabel]:
+        """Pairs of name and value, in the order in which they are shown."""
+
+    def __init__(
+        self,
+        *,
+        suffix: builtins.str = ...,
+        labels: collections.abc.Iterable[global___MetricLabel] | None = ...,
+        value: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["labels", b"labels", "suffix", b"suffix", "value", b"value"]) -> None: ...
+
+global___MetricSample = MetricSample
+
+@typing.final
+class MetricLabel(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    value: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        value: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "value", b"value"]) -> None: ...
+
+global___MetricLabel = MetricLabel

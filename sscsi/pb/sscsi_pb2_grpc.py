@@ -40,6 +40,16 @@ class VolumesStub(object):
                 request_serializer=sscsi_dot_pb_dot_sscsi__pb2.WatchRequest.SerializeToString,
                 response_deserializer=sscsi_dot_pb_dot_sscsi__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.Refresh = channel.unary_unary(
+                '/sscsi.v1.Volumes/Refresh',
+                request_serializer=sscsi_dot_pb_dot_sscsi__pb2.RefreshRequest.SerializeToString,
+                response_deserializer=sscsi_dot_pb_dot_sscsi__pb2.RefreshResponse.FromString,
+                _registered_method=True)
+        self.AskRefresh = channel.unary_unary(
+                '/sscsi.v1.Volumes/AskRefresh',
+                request_serializer=sscsi_dot_pb_dot_sscsi__pb2.AskRefreshRequest.SerializeToString,
+                response_deserializer=sscsi_dot_pb_dot_sscsi__pb2.AskRefreshResponse.FromString,
+                _registered_method=True)
 
 
 class VolumesServicer(object):
@@ -54,6 +64,22 @@ class VolumesServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Refresh(self, request, context):
+        """Fetches the content of volumes now, whatever their age, and answers what became of each. Ends with the
+        caller's deadline; what is under way then goes on. FAILED_PRECONDITION: no volume is selected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AskRefresh(self, request, context):
+        """Everything that annotations ask for now, in place of what was asked for before: what a volume's record
+        does not honour yet is fetched soon.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VolumesServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +87,16 @@ def add_VolumesServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=sscsi_dot_pb_dot_sscsi__pb2.WatchRequest.FromString,
                     response_serializer=sscsi_dot_pb_dot_sscsi__pb2.WatchResponse.SerializeToString,
+            ),
+            'Refresh': grpc.unary_unary_rpc_method_handler(
+                    servicer.Refresh,
+                    request_deserializer=sscsi_dot_pb_dot_sscsi__pb2.RefreshRequest.FromString,
+                    response_serializer=sscsi_dot_pb_dot_sscsi__pb2.RefreshResponse.SerializeToString,
+            ),
+            'AskRefresh': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskRefresh,
+                    request_deserializer=sscsi_dot_pb_dot_sscsi__pb2.AskRefreshRequest.FromString,
+                    response_serializer=sscsi_dot_pb_dot_sscsi__pb2.AskRefreshResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +127,60 @@ class Volumes(object):
             '/sscsi.v1.Volumes/Watch',
             sscsi_dot_pb_dot_sscsi__pb2.WatchRequest.SerializeToString,
             sscsi_dot_pb_dot_sscsi__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Refresh(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sscsi.v1.Volumes/Refresh',
+            sscsi_dot_pb_dot_sscsi__pb2.RefreshRequest.SerializeToString,
+            sscsi_dot_pb_dot_sscsi__pb2.RefreshResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskRefresh(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sscsi.v1.Volumes/AskRefresh',
+            sscsi_dot_pb_dot_sscsi__pb2.AskRefreshRequest.SerializeToString,
+            sscsi_dot_pb_dot_sscsi__pb2.AskRefreshResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -238,6 +328,11 @@ class RoomStub(object):
                 request_serializer=sscsi_dot_pb_dot_sscsi__pb2.RoomStatusRequest.SerializeToString,
                 response_deserializer=sscsi_dot_pb_dot_sscsi__pb2.RoomStatusResponse.FromString,
                 _registered_method=True)
+        self.Metrics = channel.unary_unary(
+                '/sscsi.v1.Room/Metrics',
+                request_serializer=sscsi_dot_pb_dot_sscsi__pb2.RoomMetricsRequest.SerializeToString,
+                response_deserializer=sscsi_dot_pb_dot_sscsi__pb2.RoomMetricsResponse.FromString,
+                _registered_method=True)
 
 
 class RoomServicer(object):
@@ -250,6 +345,12 @@ class RoomServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Metrics(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RoomServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -257,6 +358,11 @@ def add_RoomServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=sscsi_dot_pb_dot_sscsi__pb2.RoomStatusRequest.FromString,
                     response_serializer=sscsi_dot_pb_dot_sscsi__pb2.RoomStatusResponse.SerializeToString,
+            ),
+            'Metrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.Metrics,
+                    request_deserializer=sscsi_dot_pb_dot_sscsi__pb2.RoomMetricsRequest.FromString,
+                    response_serializer=sscsi_dot_pb_dot_sscsi__pb2.RoomMetricsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -287,6 +393,33 @@ class Room(object):
             '/sscsi.v1.Room/Status',
             sscsi_dot_pb_dot_sscsi__pb2.RoomStatusRequest.SerializeToString,
             sscsi_dot_pb_dot_sscsi__pb2.RoomStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Metrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sscsi.v1.Room/Metrics',
+            sscsi_dot_pb_dot_sscsi__pb2.RoomMetricsRequest.SerializeToString,
+            sscsi_dot_pb_dot_sscsi__pb2.RoomMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,6 +31,22 @@ class VolumesStub:
     several times since the last message only the last state is sent: what counts is what is there.
     """
 
+    Refresh: grpc.UnaryUnaryMultiCallable[
+        sscsi.pb.sscsi_pb2.RefreshRequest,
+        sscsi.pb.sscsi_pb2.RefreshResponse,
+    ]
+    """Fetches the content of volumes now, whatever their age, and answers what became of each. Ends with the
+    caller's deadline; what is under way then goes on. FAILED_PRECONDITION: no volume is selected.
+    """
+
+    AskRefresh: grpc.UnaryUnaryMultiCallable[
+        sscsi.pb.sscsi_pb2.AskRefreshRequest,
+        sscsi.pb.sscsi_pb2.AskRefreshResponse,
+    ]
+    """Everything that annotations ask for now, in place of what was asked for before: what a volume's record
+    does not honour yet is fetched soon.
+    """
+
 class VolumesAsyncStub:
     """Served by the node room on node.sock."""
 
@@ -40,6 +56,22 @@ class VolumesAsyncStub:
     ]
     """A full snapshot first, then the changes, those of a moment together. Of a volume that changed
     several times since the last message only the last state is sent: what counts is what is there.
+    """
+
+    Refresh: grpc.aio.UnaryUnaryMultiCallable[
+        sscsi.pb.sscsi_pb2.RefreshRequest,
+        sscsi.pb.sscsi_pb2.RefreshResponse,
+    ]
+    """Fetches the content of volumes now, whatever their age, and answers what became of each. Ends with the
+    caller's deadline; what is under way then goes on. FAILED_PRECONDITION: no volume is selected.
+    """
+
+    AskRefresh: grpc.aio.UnaryUnaryMultiCallable[
+        sscsi.pb.sscsi_pb2.AskRefreshRequest,
+        sscsi.pb.sscsi_pb2.AskRefreshResponse,
+    ]
+    """Everything that annotations ask for now, in place of what was asked for before: what a volume's record
+    does not honour yet is fetched soon.
     """
 
 class VolumesServicer(metaclass=abc.ABCMeta):
@@ -53,6 +85,26 @@ class VolumesServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[sscsi.pb.sscsi_pb2.WatchResponse], collections.abc.AsyncIterator[sscsi.pb.sscsi_pb2.WatchResponse]]:
         """A full snapshot first, then the changes, those of a moment together. Of a volume that changed
         several times since the last message only the last state is sent: what counts is what is there.
+        """
+
+    @abc.abstractmethod
+    def Refresh(
+        self,
+        request: sscsi.pb.sscsi_pb2.RefreshRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[sscsi.pb.sscsi_pb2.RefreshResponse, collections.abc.Awaitable[sscsi.pb.sscsi_pb2.RefreshResponse]]:
+        """Fetches the content of volumes now, whatever their age, and answers what became of each. Ends with the
+        caller's deadline; what is under way then goes on. FAILED_PRECONDITION: no volume is selected.
+        """
+
+    @abc.abstractmethod
+    def AskRefresh(
+        self,
+        request: sscsi.pb.sscsi_pb2.AskRefreshRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[sscsi.pb.sscsi_pb2.AskRefreshResponse, collections.abc.Awaitable[sscsi.pb.sscsi_pb2.AskRefreshResponse]]:
+        """Everything that annotations ask for now, in place of what was asked for before: what a volume's record
+        does not honour yet is fetched soon.
         """
 
 def add_VolumesServicer_to_server(servicer: VolumesServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
@@ -124,12 +176,22 @@ class RoomStub:
         sscsi.pb.sscsi_pb2.RoomStatusResponse,
     ]
 
+    Metrics: grpc.UnaryUnaryMultiCallable[
+        sscsi.pb.sscsi_pb2.RoomMetricsRequest,
+        sscsi.pb.sscsi_pb2.RoomMetricsResponse,
+    ]
+
 class RoomAsyncStub:
     """Served by every gRPC room on its state socket, for health pages and operators. Nothing can be changed by it."""
 
     Status: grpc.aio.UnaryUnaryMultiCallable[
         sscsi.pb.sscsi_pb2.RoomStatusRequest,
         sscsi.pb.sscsi_pb2.RoomStatusResponse,
+    ]
+
+    Metrics: grpc.aio.UnaryUnaryMultiCallable[
+        sscsi.pb.sscsi_pb2.RoomMetricsRequest,
+        sscsi.pb.sscsi_pb2.RoomMetricsResponse,
     ]
 
 class RoomServicer(metaclass=abc.ABCMeta):
@@ -141,5 +203,12 @@ class RoomServicer(metaclass=abc.ABCMeta):
         request: sscsi.pb.sscsi_pb2.RoomStatusRequest,
         context: _ServicerContext,
     ) -> typing.Union[sscsi.pb.sscsi_pb2.RoomStatusResponse, collections.abc.Awaitable[sscsi.pb.sscsi_pb2.RoomStatusResponse]]: ...
+
+    @abc.abstractmethod
+    def Metrics(
+        self,
+        request: sscsi.pb.sscsi_pb2.RoomMetricsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[sscsi.pb.sscsi_pb2.RoomMetricsResponse, collections.abc.Awaitable[sscsi.pb.sscsi_pb2.RoomMetricsResponse]]: ...
 
 def add_RoomServicer_to_server(servicer: RoomServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

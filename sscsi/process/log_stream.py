@@ -32,7 +32,8 @@ TellLoss = Callable[[int, str], bytes]
 class LogStream:
     """The lines written to one descriptor, which is the caller's, and becomes one that does not block if it is a pipe.
 
-    Without `has_thread` the owner calls `flush_pending` now and then. Nothing in here raises OSError. A child made by
+    Without `has_thread` the owner calls `flush_pending` now and then. `open_writer` makes what writes to the descriptor, for
+    an owner who knows better how. Nothing in here raises OSError. A child made by
     fork starts with nothing pending, and looks anew at what the descriptor is.
     """
 
@@ -43,15 +44,17 @@ class LogStream:
         *,
         has_thread: bool = True,
         limit_bytes: int = _LIMIT_BYTES,
+        open_writer: Callable[[int], log_output.Writer] = log_output.open_writer,
     ) -> None:
         self._descriptor = descriptor
+        self._open_writer = open_writer
         self._tell_loss = tell_loss
         self._has_thread = has_thread
         self._limit_bytes = limit_bytes
         self._closed = False
         self._writer: log_output.Writer | None
         self.renew_after_fork()
-        self._writer = log_output.open_writer(descriptor)
+        self._writer = open_writer(descriptor)
         _streams.add(self)
 
     def renew_after_fork(self) -> None:
@@ -61,12 +64,13 @@ class LogStream:
         # A finalizer that logs may run in the middle of anything here: the lock lets it in, `_busy` keeps it out.
         self._lock = threading.RLock()
         self._busy = False
-        # What is not written yet, and how many of the program's lines each piece stands for.
+        # What is not written yet, and how many of the program's lines each piece stands for: 1, or as many as it tells
+        # to be lost, negative.
         self._kept: collections.deque[tuple[bytes, int]] = collections.deque()
         self._kept_bytes = 0
         # The beginning of the first piece is out; then, that the rest will never be.
         self._has_begun = self._is_torn = False
-        self._lost = 0
+        self._lost = self._lost_in_all = 0
         self._reason = ""
         self._thread: threading.Thread | None = None
 
@@ -76,6 +80,11 @@ class LogStream:
             self._keep(line)
             if not self._busy:
                 self._flush()
+
+    def losses(self) -> tuple[int, bool, str]:
+        """Of the program's lines, how many are lost so far; whether the log does not tell it yet; why (`TellLoss`)."""
+        with self._lock:
+            return self._lost_in_all, bool(self._lost), self._reason
 
     def flush_pending(self) -> bool:
         """Write what can be written at once. Whether nothing is pending."""
@@ -105,6 +114,7 @@ class LogStream:
         limit = self._limit_bytes // 2 if self._lost else self._limit_bytes
         if self._kept and self._kept_bytes + len(line) > limit:
             self._lost += 1
+            self._lost_in_all += 1
             return
         if self._lost:
             self._keep_notice()
@@ -115,7 +125,7 @@ class LogStream:
         notice = self._tell_loss(self._lost, self._reason)
         if self._is_torn:
             notice = b"\n" + notice
-        self._kept.append((notice, self._lost))
+        self._kept.append((notice, -self._lost))
         self._kept_bytes += len(notice)
         self._lost, self._reason = 0, ""
 
@@ -124,7 +134,8 @@ class LogStream:
         try:
             self._write_kept()
         except OSError as error:
-            self._lost += sum(lines for _, lines in self._kept)
+            self._lost += sum(abs(lines) for _, lines in self._kept)
+            self._lost_in_all += sum(lines for _, lines in self._kept if lines > 0)
             self._reason = os.strerror(error.errno) if error.errno else str(error)
             self._drop_kept()
         finally:
@@ -134,7 +145,7 @@ class LogStream:
 
     def _write_kept(self) -> None:
         if self._writer is None:
-            self._writer = log_output.open_writer(self._descriptor)
+            self._writer = self._open_writer(self._descriptor)
         while self._kept or self._lost:
             if not self._kept:
                 self._keep_notice()

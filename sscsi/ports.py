@@ -5,7 +5,7 @@ Each has its real adapter in `sscsi.edges` (or beside its room, for the cluster)
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, Self
 
@@ -13,6 +13,7 @@ from sscsi.core.file_plan import FileState, PlannedFile, RootEntry
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume, VolumeChange
+from sscsi.core.refresh_ask import RefreshAsk
 from sscsi.core.volume_record import ContentFile, VolumeRecord
 
 
@@ -208,8 +209,14 @@ class VolumeFeed(Protocol):
         Raises RoomUnavailableError when the node room does not answer or goes away.
         """
 
+    def ask_refresh(self, asks: Collection[RefreshAsk]) -> None:
+        """Tell the node room all that is asked for now, in place of what was before; bounded in time.
+
+        Raises RoomUnavailableError when it does not answer, and after `close`.
+        """
+
     def close(self) -> None:
-        """End a `watch` that runs, and every later one; called from another thread."""
+        """End a `watch` or an `ask_refresh` that runs, and every later one; called from another thread."""
 
 
 class VolumeFiles(Protocol):
@@ -236,7 +243,7 @@ class ObjectKey:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}" if self.name else self.kind
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +262,8 @@ class ClusterObject:
 
 ClassName = tuple[str, str]
 """(namespace, name) of a SecretProviderClass."""
+PodName = tuple[str, str, str]
+"""(namespace, name, uid) of a pod."""
 
 
 class Cluster(Protocol):
@@ -285,6 +294,14 @@ class Cluster(Protocol):
         """A value for each class in use that differs from the last one when the class may have changed.
 
         Cheap enough to ask every other second. `in_use` is all there is: the adapter follows no other class.
+        """
+
+    def pod_asks(self, in_use: AbstractSet[PodName]) -> Mapping[PodName, str]:
+        """What `refresh_ask.ask_value` makes of the annotation REFRESH_AT of the pods in use; not of those without it.
+
+        Cheap enough to ask every other second: news come by themselves, while there are pods in use. Nothing where pods
+        are not known; what was last known while the cluster is away. Raises ClusterUnavailableError, with the cure, where the
+        right to know pods is missing.
         """
 
     def owners(self, volume: PublishedVolume, status: ObjectKey, /) -> Sequence[Mapping[str, str]]:

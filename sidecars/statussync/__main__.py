@@ -47,6 +47,7 @@ def _cluster(config: Config) -> Cluster:
         requests_per_second=config.requests_per_second,
         burst=config.burst,
         watch_seconds=config.watch_seconds,
+        pod_annotations=config.pod_annotations,
     )
 
 

@@ -50,6 +50,13 @@ _FLAGS = (
         help="How long a watch lasts at least before it is asked for anew; at most twice as long.",
     ),
     Flag(
+        name="pod-annotations",
+        default=True,
+        help="Watch the metadata of this node's pods, while it has volumes, for the annotation by which a pod asks for a "
+        "refresh.",
+        variable="SSCSI_POD_ANNOTATIONS",
+    ),
+    Flag(
         name="allow-privileged-secret-types",
         default=False,
         help="Make Secrets of types bootstrap.kubernetes.io/token and kubernetes.io/service-account-token, which give "
@@ -72,6 +79,8 @@ class Config:
     requests_per_second: int
     burst: int
     watch_seconds: float
+    pod_annotations: bool
+    """Hear of the annotations of pods, in the Kubernetes form."""
     run_directory: str
     """Directory of the rooms' sockets."""
     node_id: str
@@ -120,6 +129,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         requests_per_second=flags.integer("kube-api-qps"),
         burst=flags.integer("kube-api-burst"),
         watch_seconds=flags.seconds("kube-watch-timeout"),
+        pod_annotations=flags.boolean("pod-annotations"),
         run_directory=flags.text("run-dir"),
         node_id=flags.text("nodeid"),
         allow_privileged_types=flags.boolean("allow-privileged-secret-types"),

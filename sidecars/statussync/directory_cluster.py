@@ -17,7 +17,7 @@ from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.errors import ConfigError
-from sscsi.ports import ClassName, ClusterObject, ObjectKey
+from sscsi.ports import ClassName, ClusterObject, ObjectKey, PodName
 
 _POLL_SECONDS = 10.0
 
@@ -53,6 +53,10 @@ class DirectoryCluster:
     def class_revisions(self, in_use: AbstractSet[ClassName]) -> Mapping[ClassName, object]:
         present = self._classes.revisions(timeout_seconds=_POLL_SECONDS)
         return {name: present.get(name) for name in in_use}
+
+    def pod_asks(self, in_use: AbstractSet[PodName]) -> Mapping[PodName, str]:  # noqa: ARG002
+        # A directory has no pods that anybody could annotate.
+        return {}
 
     def owners(self, _volume: PublishedVolume, status: ObjectKey, /) -> Sequence[Mapping[str, str]]:
         return (

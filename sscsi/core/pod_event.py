@@ -4,6 +4,8 @@ import dataclasses
 
 FAILED_MOUNT = "FailedToMountSecrets"
 FAILED_REFRESH = "FailedToRefreshSecrets"
+# An interval that is no duration, in an annotation or an attribute: another one counts.
+INVALID_INTERVAL = "InvalidRefreshInterval"
 # Upstream's, for whatever is wrong with a Secret of `secretObjects` (upstream-driver reference, 8.2).
 FAILED_SECRET = "FailedToCreateSecret"  # noqa: S105 - a reason, not a password
 

@@ -3,6 +3,7 @@
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretObject, SecretObjectData, SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
+from sscsi.core.refresh_ask import RefreshAsk
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.pb import sscsi_pb2
 
@@ -100,6 +101,28 @@ def event_from_notice(notice: sscsi_pb2.Notice) -> PodEvent:
         pod_uid=notice.pod_uid,
         reason=notice.reason,
         message=notice.message,
+    )
+
+
+def ask_to_message(ask: RefreshAsk) -> sscsi_pb2.RefreshAsk:
+    """The wish as `Volumes.AskRefresh` carries it."""
+    return sscsi_pb2.RefreshAsk(
+        namespace=ask.namespace,
+        class_name=ask.class_name,
+        pod_name=ask.pod_name,
+        pod_uid=ask.pod_uid,
+        value=ask.value,
+    )
+
+
+def ask_from_message(message: sscsi_pb2.RefreshAsk) -> RefreshAsk:
+    """What the node room is asked for."""
+    return RefreshAsk(
+        namespace=message.namespace,
+        class_name=message.class_name,
+        pod_name=message.pod_name,
+        pod_uid=message.pod_uid,
+        value=message.value,
     )
 
 

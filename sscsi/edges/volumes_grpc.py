@@ -1,12 +1,13 @@
 """The node room's volumes as status-sync hears of them: one long-lived channel, one watch at a time."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import grpc
 
 from sscsi.core.published_volume import VolumeChange
-from sscsi.edges.class_messages import event_from_notice, volume_from_message
+from sscsi.core.refresh_ask import RefreshAsk
+from sscsi.edges.class_messages import ask_to_message, event_from_notice, volume_from_message
 from sscsi.edges.unix_socket import ROOM_CHANNEL_OPTIONS, unix_target
 from sscsi.errors import RoomUnavailableError
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
@@ -14,6 +15,8 @@ from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 # A watch ends after this time and is begun anew, with a full snapshot: whatever was missed, and whatever was
 # edited by hand, is put right then. Upstream's own period for that is five minutes, too.
 WATCH_SECONDS = 300.0
+# The node room only takes note of what is asked for.
+_ASK_SECONDS = 5.0
 _OPTIONS = (
     *ROOM_CHANNEL_OPTIONS,
     # A snapshot of many volumes with many objects each is over gRPC's 4 MiB.
@@ -44,13 +47,21 @@ class VolumesClient:
                 yield _change(response)
         except grpc.RpcError as error:
             if not self._closed and call.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise RoomUnavailableError(
-                    f"the node room does not answer at {self._socket_path} ({call.code().name}); is it running?"
-                ) from error
+                raise self._unavailable(call.code()) from error
         else:
             raise RoomUnavailableError(f"the node room at {self._socket_path} is stopping")
         finally:
             call.cancel()
+
+    def ask_refresh(self, asks: Collection[RefreshAsk]) -> None:
+        request = sscsi_pb2.AskRefreshRequest(asks=[ask_to_message(ask) for ask in asks])
+        try:
+            self._stub.AskRefresh(request, timeout=_ASK_SECONDS)
+        except grpc.RpcError as error:
+            raise self._unavailable(error.code()) from error
+        except ValueError as error:
+            # gRPC's word for a channel that is closed.
+            raise RoomUnavailableError("stopping; the node room is not asked any more") from error
 
     def close(self) -> None:
         with self._lock:
@@ -58,6 +69,11 @@ class VolumesClient:
             if self._call is not None:
                 self._call.cancel()
         self._channel.close()
+
+    def _unavailable(self, code: grpc.StatusCode) -> RoomUnavailableError:
+        return RoomUnavailableError(
+            f"the node room does not answer at {self._socket_path} ({code.name}); is it running?"
+        )
 
 
 def _change(response: sscsi_pb2.WatchResponse) -> VolumeChange:

@@ -9,19 +9,21 @@ from sscsi.core import pod_status, status_conditions
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
+from sscsi.core.refresh_ask import ask_value
 from sscsi.errors import (
     ClassInvalidError,
     ClassNotFoundError,
     ClusterUnavailableError,
     ObjectNotOursError,
 )
-from sscsi.ports import ClassName, ClusterObject, ObjectKey
+from sscsi.ports import ClassName, ClusterObject, ObjectKey, PodName
 
 
 class FakeCluster:
     """`classes` holds classes, or the text of what is wrong with them. `is_away` makes every call fail.
 
     `status_owns` says that Secrets are owned by status objects; `now` is the time of transitions.
+    `pod_annotations` are the values of REFRESH_AT by pod; without `knows_pods` the right to know them is missing.
     `writes` lists the key of every write and removal, in order; `resource_versions` counts them by object; `told` are the
     Events.
     """
@@ -34,6 +36,8 @@ class FakeCluster:
         self.writes: list[ObjectKey] = []
         self.told: list[PodEvent] = []
         self.class_calls = 0
+        self.pod_annotations: dict[PodName, str] = {}
+        self.knows_pods = True
         self.is_away = False
         self.status_owns = False
         self.now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -60,6 +64,12 @@ class FakeCluster:
     def class_revisions(self, in_use: AbstractSet[ClassName]) -> Mapping[ClassName, object]:
         self._check()
         return {name: self.classes.get(name) for name in in_use}
+
+    def pod_asks(self, in_use: AbstractSet[PodName]) -> Mapping[PodName, str]:
+        if in_use and not self.knows_pods:
+            raise ClusterUnavailableError("pods is forbidden; ask for the right")
+        values = {pod: ask_value(self.pod_annotations.get(pod)) for pod in in_use}
+        return {pod: value for pod, value in values.items() if value}
 
     def owners(self, _volume: PublishedVolume, status: ObjectKey, /) -> Sequence[Mapping[str, str]]:
         self._check()

@@ -7,6 +7,7 @@ from typing import Any
 
 from sidecars.statussync.kube.cluster import KubernetesCluster
 from sidecars.statussync.kube.connection import loader
+from sscsi.core.annotations import REFRESH_AT
 from sscsi.core.pod_status import KIND as STATUS_KIND
 from sscsi.core.pod_status import build_status
 from sscsi.core.provider_class import SecretProviderClass
@@ -33,6 +34,7 @@ def adapter(
     requests_per_second: float = 1000.0,
     on_change: Callable[[ObjectKey], None] = lambda _key: None,
     on_return: Callable[[], None] = lambda: None,
+    pod_annotations: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[KubernetesCluster]:
     """A started adapter with a token of the driver's service account."""
@@ -42,6 +44,7 @@ def adapter(
         requests_per_second=requests_per_second,
         burst=100,
         watch_seconds=watch_seconds,
+        pod_annotations=pod_annotations,
         clock=clock,
     )
     cluster.start(on_change, on_return)
@@ -51,14 +54,22 @@ def adapter(
         cluster.stop()
 
 
-def make_pod(kube_api: KubeApi, namespace: str, name: str = "web", *, owners: tuple[Owner, ...] = ()) -> str:
+def make_pod(
+    kube_api: KubeApi, namespace: str, name: str = "web", *, owners: tuple[Owner, ...] = (), node: str = NODE
+) -> str:
     """A pod that nobody starts; its uid."""
     pod = {
         "metadata": {"name": name, "ownerReferences": list(owners)},
-        "spec": {"containers": [{"name": "main", "image": "none"}], "nodeName": NODE},
+        "spec": {"containers": [{"name": "main", "image": "none"}], "nodeName": node},
     }
     uid: str = kube_api.client().create(f"/api/v1/namespaces/{namespace}/pods", pod)["metadata"]["uid"]
     return uid
+
+
+def annotate_pod(kube_api: KubeApi, namespace: str, name: str, value: str | None) -> None:
+    """Write the annotation that asks for a refresh; None takes it away."""
+    patch = {"metadata": {"annotations": {REFRESH_AT: value}}}
+    kube_api.client().patch(f"/api/v1/namespaces/{namespace}/pods/{name}", patch)
 
 
 def replica_set(name: str = "web-1", uid: str = "11111111-1111-1111-1111-111111111111") -> Owner:

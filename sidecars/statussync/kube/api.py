@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import random
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from sidecars.statussync.kube.api_errors import GARBAGE, UNREACHABLE, ApiError, from_status
+from sidecars.statussync.kube.api_errors import GARBAGE, UNREACHABLE, ApiError, from_status, unanswered
 from sidecars.statussync.kube.connection import Connection, LoadAccess
 from sidecars.statussync.kube.rate_limit import RateLimit
 from sidecars.statussync.kube.wire import Stream
@@ -26,6 +25,9 @@ from sscsi.errors import ClusterUnavailableError, ConfigError
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
+# How the API server is asked for the metadata of objects, and nothing else of them.
+METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
@@ -62,6 +64,7 @@ class KubeApi:
         query: Mapping[str, str] | None = None,
         body: object = None,
         content_type: str = JSON,
+        accept: str = JSON,
         timeout_seconds: float,
         gives_way: bool = False,
     ) -> Object:
@@ -80,7 +83,7 @@ class KubeApi:
             else:
                 self._wait_turn(deadline - time.monotonic())
             try:
-                return self._once(method, target, data, content_type, deadline)
+                return self._once(method, target, data, _media(content_type, accept), deadline)
             except ApiError as error:
                 pause = jittered(next(pauses)) + error.retry_after_seconds
                 is_last = attempt == _ATTEMPTS or time.monotonic() + pause >= deadline
@@ -88,7 +91,9 @@ class KubeApi:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def watch(self, path: str, *, query: Mapping[str, str], timeout_seconds: float) -> "Watch":
+    def watch(
+        self, path: str, *, query: Mapping[str, str], accept: str = JSON, timeout_seconds: float
+    ) -> "Watch":
         """A stream of events that the API server ends after `timeout_seconds`.
 
         Raises ApiError, ClusterUnavailableError.
@@ -96,7 +101,7 @@ class KubeApi:
         self._wait_turn(timeout_seconds)
         target = f"{path}?{urlencode({**query, 'watch': '1', 'timeoutSeconds': str(int(timeout_seconds))})}"
         deadline = time.monotonic() + _WATCH_HEAD_SECONDS
-        response = self._send("GET", target, None, JSON, deadline, stream=True)
+        response = self._send("GET", target, None, _media(JSON, accept), deadline, stream=True)
         if response.status != 200:
             try:
                 raise self._error(response, f"watch {path}")
@@ -127,9 +132,9 @@ class KubeApi:
             raise ClusterUnavailableError("other requests to the API server go first")
 
     def _once(
-        self, method: str, target: str, data: bytes | None, content_type: str, deadline: float
+        self, method: str, target: str, data: bytes | None, media: Mapping[str, str], deadline: float
     ) -> Object:
-        response = self._send(method, target, data, content_type, deadline)
+        response = self._send(method, target, data, media, deadline)
         what = f"{method} {target.partition('?')[0]}"
         if not 200 <= response.status < 300:
             raise self._error(response, what, data)
@@ -140,12 +145,12 @@ class KubeApi:
         method: str,
         target: str,
         data: bytes | None,
-        content_type: str,
+        media: Mapping[str, str],
         deadline: float,
         *,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        headers = {"accept": JSON, "content-type": content_type, "user-agent": _USER_AGENT}
+        headers = {**media, "user-agent": _USER_AGENT}
 
         def send(connection: Connection) -> urllib3.BaseHTTPResponse:
             seconds = deadline - time.monotonic()
@@ -270,6 +275,10 @@ def jittered(seconds: float) -> float:
     return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - nobody gains by guessing it
 
 
+def _media(content_type: str, accept: str) -> Mapping[str, str]:
+    return {"accept": accept, "content-type": content_type}
+
+
 def _request(
     connection: Connection,
     method: str,
@@ -283,21 +292,7 @@ def _request(
     try:
         return connection.request(method, target, headers=headers, body=data, timeout=timeout, stream=stream)
     except urllib3.exceptions.HTTPError as error:
-        raise _unanswered(error, f"{method} {target.partition('?')[0]}") from error
-
-
-def _unanswered(error: urllib3.exceptions.HTTPError, what: str) -> ApiError:
-    # A proxy that does not lead to the server has not told it anything.
-    cause = error.original_error if isinstance(error, urllib3.exceptions.ProxyError) else error
-    was_sent = cause is error and not isinstance(
-        error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-    )
-    why = f"no answer ({type(error).__name__})"
-    inner = cause.args[0] if isinstance(cause, urllib3.exceptions.SSLError) and cause.args else None
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        was_sent = False
-        why = f"the server's certificate is not accepted: {inner.verify_message.rstrip('.')}"
-    return ApiError(f"{what}: {why}", code=0, reason=UNREACHABLE, was_sent=was_sent)
+        raise unanswered(error, f"{method} {target.partition('?')[0]}") from error
 
 
 def _secret_values(sent: bytes | None) -> Iterator[str]:

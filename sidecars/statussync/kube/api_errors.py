@@ -1,7 +1,10 @@
 """What can go wrong between us and an API server, in one class and one translation."""
 
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import urllib3
 
 from sscsi.core.redaction import clean_message
 from sscsi.errors import ClusterUnavailableError
@@ -100,6 +103,21 @@ def from_status(
         fields=fields,
         retry_after_seconds=_seconds(retry_after),
     )
+
+
+def unanswered(error: urllib3.exceptions.HTTPError, what: str) -> ApiError:
+    """The error of a request, `what` in words, that no answer came to."""
+    # A proxy that does not lead to the server has not told it anything.
+    cause = error.original_error if isinstance(error, urllib3.exceptions.ProxyError) else error
+    was_sent = cause is error and not isinstance(
+        error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    )
+    why = f"no answer ({type(error).__name__})"
+    inner = cause.args[0] if isinstance(cause, urllib3.exceptions.SSLError) and cause.args else None
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        was_sent = False
+        why = f"the server's certificate is not accepted: {inner.verify_message.rstrip('.')}"
+    return ApiError(f"{what}: {why}", code=0, reason=UNREACHABLE, was_sent=was_sent)
 
 
 def unavailable(error: ApiError, *, no_right: str = "") -> ClusterUnavailableError:

@@ -9,6 +9,7 @@ from sidecars.statussync.kube.classes import KubeClasses
 from sidecars.statussync.kube.connection import LoadAccess
 from sidecars.statussync.kube.events import KubeEvents
 from sidecars.statussync.kube.owners import KubeOwners
+from sidecars.statussync.kube.pod_annotations import KubePodAnnotations
 from sidecars.statussync.kube.rate_limit import RateLimit
 from sidecars.statussync.kube.secrets import KubeSecrets
 from sidecars.statussync.kube.status_objects import KubeStatusObjects
@@ -17,14 +18,14 @@ from sscsi.core.kubernetes_names import label_value
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
-from sscsi.ports import ClassName, ClusterObject, ObjectKey
+from sscsi.ports import ClassName, ClusterObject, ObjectKey, PodName
 
 
 class KubernetesCluster:
     """The Kubernetes API as status-sync of one node uses it.
 
-    `watch_seconds` is how long a watch lasts at least, before it is asked for anew; `clock`, monotonic and in
-    seconds, says how old an answer is. Raises ConfigError for credentials that can't be read.
+    `watch_seconds` is how long a watch lasts at least, before it is asked for anew; with `pod_annotations` the node's pods
+    are watched for these; `clock`, monotonic and in seconds, says how old an answer is. Raises ConfigError for credentials that can't be read.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class KubernetesCluster:
         requests_per_second: float,
         burst: int,
         watch_seconds: float,
+        pod_annotations: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = KubeApi(load, RateLimit(per_second=requests_per_second, burst=burst))
@@ -43,6 +45,9 @@ class KubernetesCluster:
         self._owners = KubeOwners(self._api, self._status_objects)
         self._secrets = KubeSecrets(self._api, clock=clock)
         self._events = KubeEvents(self._api, node_id)
+        self._pod_annotations = (
+            KubePodAnnotations(self._api, node_id, watch_seconds=watch_seconds) if pod_annotations else None
+        )
 
     def start(self, on_change: Callable[[ObjectKey], None], on_return: Callable[[], None]) -> None:
         self._status_objects.start(on_change, on_return)
@@ -52,6 +57,8 @@ class KubernetesCluster:
         self._classes.close()
         self._status_objects.close()
         self._events.close()
+        if self._pod_annotations:
+            self._pod_annotations.close()
         self._api.close()
 
     def close(self) -> None:
@@ -62,6 +69,9 @@ class KubernetesCluster:
 
     def class_revisions(self, in_use: AbstractSet[ClassName]) -> Mapping[ClassName, object]:
         return self._classes.revisions(in_use)
+
+    def pod_asks(self, in_use: AbstractSet[PodName]) -> Mapping[PodName, str]:
+        return self._pod_annotations.asks(in_use) if self._pod_annotations else {}
 
     def owned_by_status(self, volume: PublishedVolume, *, timeout_seconds: float) -> bool:
         return self._owners.owned_by_status(volume, timeout_seconds=timeout_seconds)

@@ -1,5 +1,6 @@
 """Objects of the API, kept here as they are there: a list once, then a watch that goes on where the last one ended."""
 
+import dataclasses
 import logging
 import random
 import threading
@@ -7,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from sidecars.statussync.kube.api import KubeApi, Object, Watch, jittered
+from sidecars.statussync.kube.api import JSON, METADATA, METADATA_LIST, KubeApi, Object, Watch, jittered
 from sidecars.statussync.kube.api_errors import GARBAGE, UNREACHABLE, ApiError
 from sscsi.core import log_keys
 from sscsi.core.backoff import delays
@@ -27,6 +28,20 @@ Name = tuple[str, str]
 """Namespace and name."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How objects are asked for.
+
+    `metadata_only`: nothing else of them comes. `from_cache`: a list is what the API server has in memory, a moment old
+    perhaps: without that, a selector by field has it read every object of the kind from etcd. `forbidden_seconds`: how long
+    to wait once the right was missing for a minute; not 0, whoever reads `is_forbidden` tells of it in place of the log.
+    """
+
+    metadata_only: bool = False
+    from_cache: bool = False
+    forbidden_seconds: float = 0.0
+
+
 class Watched(Generic[T]):
     """The objects at `path` that `selector` (query parameters) takes.
 
@@ -44,6 +59,7 @@ class Watched(Generic[T]):
         on_change: Callable[[Name], None],
         on_return: Callable[[], None] = lambda: None,
         watch_seconds: float,
+        terms: Terms = Terms(),
     ) -> None:
         self._api = api
         self._path = path
@@ -52,6 +68,7 @@ class Watched(Generic[T]):
         self._on_change = on_change
         self._on_return = on_return
         self._watch_seconds = watch_seconds
+        self._terms = terms
         self._lock = threading.Lock()
         # With the version of each, so that news older than the answer to our own write is none.
         self._objects: dict[Name, tuple[int, T]] = {}
@@ -59,6 +76,7 @@ class Watched(Generic[T]):
         self._closed = threading.Event()
         self._watch: Watch | None = None
         self._problem = ""
+        self._is_forbidden = False
         self._is_current = False
         # What a watch goes on from; empty when only a list will do.
         self._version = ""
@@ -75,6 +93,11 @@ class Watched(Generic[T]):
     def problem(self) -> str:
         """Why changes in the API are not heard of; empty when they are, or nobody has asked yet."""
         return self._problem
+
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether the right is missing; `problem` says which."""
+        return self._is_forbidden
 
     def wait_listed(self, seconds: float) -> bool:
         """Whether the objects were all there at some moment; waits for it."""
@@ -129,7 +152,10 @@ class Watched(Generic[T]):
                 self._is_current = False
             if time.monotonic() - begun > _MAX_DELAY_SECONDS:
                 pauses = _pauses()
-            self._closed.wait(jittered(next(pauses)))
+            pause = next(pauses)
+            if self._is_forbidden and pause >= _MAX_DELAY_SECONDS:
+                pause = max(pause, self._terms.forbidden_seconds)
+            self._closed.wait(jittered(pause))
 
     def close(self) -> None:
         """End `run`, wherever it is."""
@@ -144,6 +170,7 @@ class Watched(Generic[T]):
         if isinstance(error, ApiError) and (error.is_gone or error.reason == GARBAGE):
             # From there it would go on as it ended.
             self._version = ""
+        self._is_forbidden = isinstance(error, ApiError) and error.is_forbidden
         if not isinstance(error, ApiError) or not error.is_gone:
             self._tell_problem(str(error))
 
@@ -178,9 +205,16 @@ class Watched(Generic[T]):
     def _pages(self, timeout_seconds: float) -> tuple[dict[Name, tuple[int, T]], str]:
         """All objects there are, and the version of that moment."""
         found: dict[Name, tuple[int, T]] = {}
-        query = {**self._selector, "limit": _PAGE}
+        # What comes from the cache comes whole: the API server takes no limit for it.
+        query = {
+            **self._selector,
+            **({"resourceVersion": "0"} if self._terms.from_cache else {"limit": _PAGE}),
+        }
+        accept = METADATA_LIST if self._terms.metadata_only else JSON
         while True:
-            page = self._api.call("GET", self._path, query=query, timeout_seconds=timeout_seconds)
+            page = self._api.call(
+                "GET", self._path, query=query, accept=accept, timeout_seconds=timeout_seconds
+            )
             items = page.get("items") or []
             if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
                 raise ApiError(f"GET {self._path}: the answer is no list", code=200, reason=GARBAGE)
@@ -198,12 +232,14 @@ class Watched(Generic[T]):
         # Of many nodes not all at the same moment.
         seconds = self._watch_seconds * random.uniform(1.0, 2.0)  # noqa: S311 - nobody gains by guessing it
         query = {**self._selector, "resourceVersion": self._version, "allowWatchBookmarks": "true"}
-        watch = self._api.watch(self._path, query=query, timeout_seconds=seconds)
+        accept = METADATA if self._terms.metadata_only else JSON
+        watch = self._api.watch(self._path, query=query, accept=accept, timeout_seconds=seconds)
         self._watch = watch
         if self._closed.is_set():
             watch.close()
         begun = time.monotonic()
         self._is_current = True
+        self._is_forbidden = False
         self._tell_problem("")
         for event in watch:
             self._take(*event)
@@ -244,7 +280,8 @@ class Watched(Generic[T]):
 
     def _tell_problem(self, problem: str) -> None:
         before, self._problem = self._problem, problem
-        if problem and problem != before:
+        is_told_elsewhere = self._is_forbidden and self._terms.forbidden_seconds > 0
+        if problem and problem != before and not is_told_elsewhere:
             log.warning(
                 "does not hear of changes in the API",
                 extra={log_keys.PATH: self._path, log_keys.REASON: problem},

@@ -93,6 +93,11 @@ SETTINGS = (
         about="Verbosity of every program's log; 4 and up is everything.",
     ),
     Setting(
+        variable="SSCSI_AUDIT_LOG",
+        default="",
+        about="Absolute path of a file, or `-` for stdout: one JSON line about each delivery and refresh; empty: none.",
+    ),
+    Setting(
         variable="SSCSI_KUBELET_REGISTRATION_PATH",
         default="",
         shown_default=f"with `kubernetes` `{KUBELET_REGISTRATION_PATH}`, else unset: no registrar",

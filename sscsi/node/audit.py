@@ -144,11 +144,16 @@ class AuditLog:
 
 def make_audit_log(destination: str, node_id: str) -> AuditLog:
     """The audit log of the flag `--audit-log`. Raises ConfigError, which says what to do, for what can't be written."""
+    check_destination(destination)
+    return AuditLog(destination, node_id=node_id)
+
+
+def check_destination(destination: str) -> None:
+    """Raise ConfigError for what names no destination on any machine."""
     if destination not in {"", STDOUT} and not destination.startswith("/"):
         raise ConfigError(
             f"flag --audit-log: must be an absolute path, `-` for stdout, or empty, not {destination!r}"
         )
-    return AuditLog(destination, node_id=node_id)
 
 
 def _now() -> str:

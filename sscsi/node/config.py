@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from sscsi import __version__
 from sscsi.core.endpoint import Endpoint, parse_endpoint
 from sscsi.errors import ConfigError
+from sscsi.node.audit import check_destination
 from sscsi.process.flags import Flag, Flags, TextRequestedError
 from sscsi.process.flags import parse as parse_flags
 from sscsi.process.run import LOG_FLAGS
@@ -74,10 +75,9 @@ _UPSTREAM_FLAGS = (
     Flag(
         name="provider-health-check",
         default=False,
-        help="Ask providers for their version now and then.",
-        no_effect=_LATER,
+        help="Ask every provider for its version now and then, and tell which do not answer.",
     ),
-    Flag(name="provider-health-check-interval", default=120.0, help="How often.", no_effect=_LATER),
+    Flag(name="provider-health-check-interval", default=120.0, help="How often that is done."),
     Flag(
         name="kubeconfig",
         default="",
@@ -159,6 +159,12 @@ _OWN_FLAGS = (
         default=1000,
         help="Publishes that may wait for that, over all providers.",
     ),
+    Flag(
+        name="audit-log",
+        default="",
+        help="Absolute path of a file, or `-` for stdout, for one JSON line about each delivery and refresh; empty: none.",
+        variable="SSCSI_AUDIT_LOG",
+    ),
     Flag(name="stop-grace", default=10.0, help="How long calls in flight may go on after SIGTERM."),
 )
 
@@ -183,6 +189,9 @@ class NodeConfig:
     max_waiting_publishes: int
     require_shared_propagation: bool
     stop_grace_seconds: float
+    audit_log: str
+    provider_health_check: bool
+    provider_health_check_interval_seconds: float
     log_as_json: bool
     log_verbosity: int
     flags: Flags
@@ -193,6 +202,7 @@ class NodeConfig:
             ("content-limit", self.content_limit_bytes),
             ("provider-timeout", self.provider_timeout_seconds),
             ("max-publishes-per-provider", self.max_publishes_per_provider),
+            ("provider-health-check-interval", self.provider_health_check_interval_seconds),
         ):
             if value <= 0:
                 raise ConfigError(f"flag --{name}: must be more than 0, not {value:g}")
@@ -209,6 +219,7 @@ class NodeConfig:
         for name, path in (("run-dir", self.run_directory), ("state-dir", self.state_directory)):
             if not path.startswith("/"):
                 raise ConfigError(f"flag --{name}: must be an absolute path, not {path!r}")
+        check_destination(self.audit_log)
 
 
 def flags_for(environ: Mapping[str, str]) -> tuple[Flag, ...]:
@@ -250,6 +261,9 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> NodeConfig:
         max_waiting_publishes=flags.integer("max-waiting-publishes"),
         require_shared_propagation=flags.boolean("require-shared-propagation"),
         stop_grace_seconds=flags.seconds("stop-grace"),
+        audit_log=flags.text("audit-log"),
+        provider_health_check=flags.boolean("provider-health-check"),
+        provider_health_check_interval_seconds=flags.seconds("provider-health-check-interval"),
         log_as_json=flags.boolean("log-format-json"),
         log_verbosity=flags.integer("v"),
         flags=flags,

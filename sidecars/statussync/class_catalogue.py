@@ -35,6 +35,12 @@ class ClassCatalogue:
             entry = self._entries.get(name)
         return entry[1] if entry else self._load(name, _UNKNOWN)[1]
 
+    def seen(self, name: ClassName) -> SecretProviderClass | None:
+        """The class as last seen; None when there is none, or it was never seen."""
+        with self._lock:
+            entry = self._entries.get(name)
+        return entry[1].spc if entry else None
+
     def load(self, name: ClassName) -> bool:
         """Ask the cluster for the class; True when it is another than it was."""
         before, after = self._load(name, _UNKNOWN)
@@ -66,8 +72,8 @@ class ClassCatalogue:
         with self._lock:
             self._entries = {name: entry for name, entry in self._entries.items() if name in in_use}
             seen = {name: entry[0] for name, entry in self._entries.items()}
-        # What was never seen is loaded by whoever needs it first.
-        stale = [name for name, revision in seen.items() if revisions.get(name) != revision]
+        # Most are seen by whoever needs them first; then `seen` knows of every class in use.
+        stale = [name for name in in_use if name not in seen or revisions.get(name) != seen[name]]
         changed = set()
         for name in stale:
             before, after = self._load(name, revisions.get(name))

@@ -174,8 +174,10 @@ class Controller:
 
     def _sweep(self) -> list[str]:
         # What has a problem is looked at again, too: its volumes and class may be gone, and the problem with them.
-        for key in self._reconciler.unwanted() | self._problems.subjects() - {SWEEP}:
-            self._queue.add(key)
+        for key in self._reconciler.unwanted() | self._problems.subjects():
+            # SWEEP itself, and what is no object of the cluster, have no name.
+            if key.name:
+                self._queue.add(key)
         self._reconciler.forget_outcomes()
         return []
 

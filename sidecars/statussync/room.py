@@ -14,10 +14,12 @@ from sidecars.statussync.controller import Controller
 from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
+from sidecars.statussync.refresh_asks import RefreshAsks
 from sidecars.statussync.volume_set import VolumeSet
 from sidecars.statussync.watch import VolumeWatch, poll_classes
 from sidecars.statussync.work_queue import WorkQueue
 from sscsi.core import log_keys, run_files
+from sscsi.core.published_volume import VolumeChange
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.secret_data import SecretRules
 from sscsi.edges.grpc_status import CLASSES_CODES, StatusInterceptor
@@ -74,7 +76,10 @@ class StatusSyncRoom:
             problems=self._problems,
             events=PodEvents(volumes=self._volumes, catalogue=catalogue, tell=cluster.tell),
         )
-        self._watch = VolumeWatch(feed, self._controller.on_change)
+        self._asks = RefreshAsks(
+            volumes=self._volumes, catalogue=catalogue, cluster=cluster, feed=feed, problems=self._problems
+        )
+        self._watch = VolumeWatch(feed, self._on_change)
         self._pool = BlockingAwarePool("rpc", running_limit=_RUNNING_LIMIT)
         self._classes_service = ClassesService(cluster, self._controller, self._pool.blocked)
         self._state_server = state_server(run_directory, "statussync", self._look)
@@ -95,10 +100,11 @@ class StatusSyncRoom:
             threading.Thread(target=self._watch.run, args=(stop,), name="volume-watch", daemon=True),
             threading.Thread(
                 target=poll_classes,
-                args=(self._controller.poll_classes, stop),
+                args=(self._poll, stop),
                 name="class-poll",
                 daemon=True,
             ),
+            threading.Thread(target=self._asks.run, args=(stop,), name="refresh-asks", daemon=True),
             threading.Thread(target=self._controller.run_worker, name="worker", daemon=True),
         ]
         self._cluster.start(self._controller.object_changed, self._controller.cluster_returned)
@@ -107,6 +113,17 @@ class StatusSyncRoom:
         code = self._stay(threads, stop)
         self._leave(threads, stop)
         return code
+
+    def _on_change(self, change: VolumeChange) -> None:
+        self._controller.on_change(change)
+        if change.snapshot:
+            self._asks.node_is_new()
+
+    def _poll(self) -> None:
+        try:
+            self._controller.poll_classes()
+        finally:
+            self._asks.wake()
 
     def _stay(self, threads: Sequence[threading.Thread], stop: threading.Event) -> int:
         """Until asked to stop, or until something that must not happen did."""
@@ -126,6 +143,7 @@ class StatusSyncRoom:
         answered = self._server.stop_accepting(self._stop_grace_seconds)
         stop.set()
         self._feed.close()
+        self._asks.wake()
         self._queue.close()
         self._cluster.stop()
         for thread in threads:

@@ -150,6 +150,7 @@ def test_without_the_right_to_read_classes_the_role_is_named(kube_api: KubeApi, 
         requests_per_second=100.0,
         burst=10,
         watch_seconds=600.0,
+        pod_annotations=False,
     )
     with pytest.raises(ClusterUnavailableError, match="see the role secretproviderclasses-role"):
         nobody.get_class(namespace, "app", timeout_seconds=5.0)

@@ -10,7 +10,8 @@ import grpc
 
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.published_volume import PublishedVolume
-from sscsi.edges.class_messages import event_to_notice
+from sscsi.core.refresh_ask import RefreshAsk
+from sscsi.edges.class_messages import ask_from_message, event_to_notice
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
 
@@ -28,16 +29,24 @@ def to_message(volume: PublishedVolume) -> sscsi_pb2.Volume:
         data_directory=volume.data_directory,
         last_attempt_time=volume.last_attempt_time,
         last_success_time=volume.last_success_time,
+        last_error=volume.last_error,
+        adopted=volume.adopted,
+        failure_reason=volume.failure_reason,
+        failing_since=volume.failing_since,
     )
 
 
 class FakeNodeRoom(sscsi_pb2_grpc.VolumesServicer):
-    """Volumes that a test puts and removes. `mute` accepts watches and never says anything."""
+    """Volumes that a test puts and removes. `mute` accepts calls and never says anything.
+
+    `asked` lists every set of wishes that it was told.
+    """
 
     def __init__(self, socket_path: str, *, mute: bool = False) -> None:
         self.socket_path = socket_path
         self.mute = mute
         self.watches = 0
+        self.asked: list[list[RefreshAsk]] = []
         self._lock = threading.Lock()
         self._volumes: dict[str, PublishedVolume] = {}
         self._watchers: set[queue.Queue[sscsi_pb2.WatchResponse | None]] = set()
@@ -95,6 +104,22 @@ class FakeNodeRoom(sscsi_pb2_grpc.VolumesServicer):
         finally:
             with self._lock:
                 self._watchers.discard(pending)
+
+    def AskRefresh(
+        self, request: sscsi_pb2.AskRefreshRequest, context: grpc.ServicerContext
+    ) -> sscsi_pb2.AskRefreshResponse:
+        if self.mute:
+            is_over = threading.Event()
+            context.add_callback(is_over.set)
+            is_over.wait()
+            return sscsi_pb2.AskRefreshResponse()
+        self.asked.append([ask_from_message(ask) for ask in request.asks])
+        return sscsi_pb2.AskRefreshResponse()
+
+    def Refresh(
+        self, _request: sscsi_pb2.RefreshRequest, context: grpc.ServicerContext
+    ) -> sscsi_pb2.RefreshResponse:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "status-sync has no business with it")
 
     def _tell(self, response: sscsi_pb2.WatchResponse | None) -> None:
         if not self.mute or response is None:

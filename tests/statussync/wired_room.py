@@ -1,13 +1,18 @@
 """The room without its socket and threads: a test does what threads would, and tells the time."""
 
+from collections.abc import Collection, Iterator
+
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.controller import Controller
 from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
+from sidecars.statussync.refresh_asks import RefreshAsks
 from sidecars.statussync.volume_set import VolumeSet
 from sidecars.statussync.work_queue import WorkQueue
 from sscsi.core.published_volume import PublishedVolume, VolumeChange
+from sscsi.core.refresh_ask import RefreshAsk
+from sscsi.errors import RoomUnavailableError
 from sscsi.ports import Cluster, ObjectKey, VolumeFiles
 from tests.statussync.making import RULES
 
@@ -20,6 +25,25 @@ class Time:
 
     def __call__(self) -> float:
         return self.now
+
+
+class AskedNode:
+    """The node room: `asked` lists every set of wishes that it was told. It hears nothing while it `is_away`."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[RefreshAsk]] = []
+        self.is_away = False
+
+    def watch(self) -> Iterator[VolumeChange]:
+        raise NotImplementedError("tests tell of changes themselves")
+
+    def ask_refresh(self, asks: Collection[RefreshAsk]) -> None:
+        if self.is_away:
+            raise RoomUnavailableError("the node room is away")
+        self.asked.append(list(asks))
+
+    def close(self) -> None:
+        self.is_away = True
 
 
 class WiredRoom:
@@ -40,6 +64,14 @@ class WiredRoom:
             files=files,
             rules=RULES,
             node_id=node_id,
+        )
+        self.node = AskedNode()
+        self.asks = RefreshAsks(
+            volumes=self.volumes,
+            catalogue=catalogue,
+            cluster=cluster,
+            feed=self.node,
+            problems=self.problems,
         )
         self.controller = Controller(
             volumes=self.volumes,
@@ -72,6 +104,7 @@ class WiredRoom:
 
     def poll(self) -> None:
         self.controller.poll_classes()
+        self.asks.look()
         self.work()
 
     def ensure(self, volume: PublishedVolume, seconds: float = 2.0) -> list[str]:
@@ -83,4 +116,6 @@ class WiredRoom:
 
     def _change(self, change: VolumeChange) -> None:
         self.controller.on_change(change)
+        if change.snapshot:
+            self.asks.node_is_new()
         self.work()

@@ -4,6 +4,8 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from sscsi.core import status_conditions
 from sscsi.core.pod_status import build_status
 from sscsi.core.published_volume import PublishedVolume
@@ -49,24 +51,90 @@ def test_what_stays_as_it_was_is_the_same_to_the_letter() -> None:
     assert status_of(make_volume(last_attempt_time=2000.0), present=before, now=LATER) == before
 
 
+def failing(**changes: Any) -> PublishedVolume:
+    """A volume that was fetched at 11:00 and failed at 12:30 for the first time."""
+    values = {
+        "last_error": "no route",
+        "failure_reason": "ProviderUnavailable",
+        "last_success_time": (FIRST - dt.timedelta(hours=1)).timestamp(),
+        "failing_since": (FIRST + dt.timedelta(minutes=30)).timestamp(),
+    }
+    return make_volume(**{**values, **changes})
+
+
 def test_a_failed_refresh_is_a_transition_once_whatever_its_words_are() -> None:
     before = status_of(make_volume())
-    failed = status_of(make_volume(last_error="no route"), present=before, now=LATER)
+    failed = status_of(failing(), present=before, now=LATER)
     assert condition(failed, "Refreshed") == {
         "type": "Refreshed",
         "status": "False",
-        "reason": "RefreshFailed",
-        "message": "no route",
-        "lastTransitionTime": "2026-01-01T13:00:00Z",
+        "reason": "ProviderUnavailable",
+        "message": "no route; the content is of 2026-01-01T11:00:00Z; failing since 2026-01-01T12:30:00Z",
+        "lastTransitionTime": "2026-01-01T12:30:00Z",
     }
     assert condition(failed, "Ready") == condition(before, "Ready")
     again = LATER + dt.timedelta(hours=1)
-    assert status_of(make_volume(last_error="other words"), present=failed, now=again) == failed
+    other = failing(last_error="other words", last_attempt_time=again.timestamp())
+    assert status_of(other, present=failed, now=again) == failed
+
+
+def test_another_reason_to_fail_is_told_and_the_time_stays() -> None:
+    failed = status_of(failing(), present=status_of(make_volume()))
+    denied = failing(failure_reason="ProviderDenied", last_error="no")
+    after = condition(status_of(denied, present=failed, now=LATER), "Refreshed")
+    assert after["reason"] == "ProviderDenied"
+    assert after["message"].startswith("no; the content is of ")
+    assert after["lastTransitionTime"] == "2026-01-01T12:30:00Z"
+
+
+def test_a_refresh_that_succeeds_again_is_a_transition_of_now() -> None:
+    failed = status_of(failing(), present=status_of(make_volume()))
+    after = condition(status_of(make_volume(), present=failed, now=LATER), "Refreshed")
+    assert after == {
+        "type": "Refreshed",
+        "status": "True",
+        "reason": "LastFetchSucceeded",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T13:00:00Z",
+    }
+
+
+def test_a_recovery_that_nobody_wrote_is_seen_by_when_it_began_to_fail_again() -> None:
+    failed = status_of(failing(), present=status_of(make_volume()))
+    success, since = FIRST + dt.timedelta(minutes=40), FIRST + dt.timedelta(minutes=50)
+    anew = failing(last_success_time=success.timestamp(), failing_since=since.timestamp())
+    after = condition(status_of(anew, present=failed, now=LATER), "Refreshed")
+    assert after["lastTransitionTime"] == "2026-01-01T12:50:00Z"
+    assert after["message"].endswith(
+        "of 2026-01-01T12:40:00Z; failing since 2026-01-01T12:50:00Z",
+    )
+
+
+def test_what_a_record_of_before_does_not_know_is_left_out() -> None:
+    old = failing(failure_reason="", failing_since=0.0, last_success_time=0.0)
+    after = condition(status_of(old, present=status_of(make_volume()), now=LATER), "Refreshed")
+    assert (after["reason"], after["message"]) == ("RefreshFailed", "no route")
+    assert after["lastTransitionTime"] == "2026-01-01T13:00:00Z"
+
+
+def test_a_long_error_leaves_room_for_since_when() -> None:
+    message = refreshed([failing(last_error="x" * 5000)]).document()["message"]
+    assert len(message) == 1024
+    assert message.endswith("xx; the content is of 2026-01-01T11:00:00Z; failing since 2026-01-01T12:30:00Z")
+
+
+@pytest.mark.parametrize("first_path", ["/a", "/c"])
+def test_of_two_volumes_that_fail_the_one_that_fails_for_longer_is_told(first_path: str) -> None:
+    for_long = failing(target_path=first_path, last_error="long ago")
+    lately = failing(target_path="/b", last_error="lately", failing_since=LATER.timestamp())
+    unknown = failing(target_path="/0", last_error="unknown", failing_since=0.0)
+    assert refreshed([lately, for_long, unknown]).message == "long ago"
 
 
 def test_of_two_volumes_with_one_object_the_one_that_fails_is_told() -> None:
     volumes = [make_volume(target_path="/a"), make_volume(target_path="/b", last_error="refused")]
     assert refreshed(volumes).message == "refused"
+    assert refreshed(volumes).status == "False"
 
 
 def test_an_adopted_volume_is_neither_refreshed_nor_not() -> None:

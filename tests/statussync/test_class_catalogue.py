@@ -31,6 +31,17 @@ def test_a_poll_tells_which_classes_are_others_now() -> None:
     assert catalogue.view(APP).spc == make_class(provider="new")
 
 
+def test_after_a_poll_every_class_in_use_is_known() -> None:
+    cluster = FakeCluster()
+    cluster.classes[APP] = make_class()
+    catalogue = ClassCatalogue(cluster)
+    assert catalogue.seen(APP) is None
+    assert cluster.class_calls == 0
+    assert catalogue.poll({APP}) == {APP}
+    assert catalogue.seen(APP) == make_class()
+    assert cluster.class_calls == 1
+
+
 def test_at_rest_a_poll_asks_for_no_class() -> None:
     cluster = FakeCluster()
     cluster.classes[APP] = make_class()

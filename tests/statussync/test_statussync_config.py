@@ -76,3 +76,18 @@ def test_privileged_secret_types_are_refused_unless_allowed(
     argv: list[str], environ: dict[str, str], *, allowed: bool
 ) -> None:
     assert parse(["--cluster=dir:/c", *argv], environ).allow_privileged_types is allowed
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "watched"),
+    [
+        ([], {}, True),
+        (["--pod-annotations=false"], {}, False),
+        ([], {"SSCSI_POD_ANNOTATIONS": "false"}, False),
+        (["--pod-annotations"], {"SSCSI_POD_ANNOTATIONS": "false"}, True),
+    ],
+)
+def test_pods_are_watched_for_annotations_unless_switched_off(
+    argv: list[str], environ: dict[str, str], *, watched: bool
+) -> None:
+    assert parse(["--nodeid=n", *argv], environ).pod_annotations is watched

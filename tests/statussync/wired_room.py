@@ -56,7 +56,7 @@ class WiredRoom:
         self.volumes = VolumeSet(self.time)
         self.queue: WorkQueue[ObjectKey] = WorkQueue(clock=self.time)
         self.problems = ProblemBoard()
-        catalogue = ClassCatalogue(cluster)
+        self.catalogue = catalogue = ClassCatalogue(cluster)
         reconciler = Reconciler(
             volumes=self.volumes,
             catalogue=catalogue,

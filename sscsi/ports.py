@@ -180,8 +180,22 @@ class ProviderAnswer:
     files: tuple[PlannedFile, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderVersion:
+    """A `v1alpha1.CSIDriverProvider/Version` answer, as it came: foreign text of any length."""
+
+    runtime_name: str
+    runtime_version: str
+
+
 class Providers(Protocol):
     """The secrets store providers of this node."""
+
+    def names(self) -> list[str]:
+        """The providers that are there now, sorted. Calls nobody."""
+
+    def version(self, provider: str, *, timeout_seconds: float) -> ProviderVersion:
+        """What `provider` says it is. Raises ProviderNotFoundError, ProviderCallError."""
 
     def mount(self, provider: str, request: ProviderRequest, *, timeout_seconds: float) -> ProviderAnswer:
         """Ask `provider` for content. Raises ProviderNotFoundError, ProviderCallError."""

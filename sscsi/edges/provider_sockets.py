@@ -10,7 +10,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import grpc
 
@@ -19,8 +20,9 @@ from sscsi.edges.grpc_status import GO_NAMES
 from sscsi.edges.unix_socket import unix_target
 from sscsi.errors import ProviderCallError, ProviderNotFoundError, StoppingError
 from sscsi.pb import provider_pb2, provider_pb2_grpc
-from sscsi.ports import ProviderAnswer, ProviderRequest
+from sscsi.ports import ProviderAnswer, ProviderRequest, ProviderVersion
 
+_API_VERSION = "v1alpha1"
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,30}")
 # gRPC counts in 32 bits; Go, whose flag this is, in 64.
 _MAX_COUNTED_BYTES = 2**31 - 1
@@ -28,7 +30,7 @@ _MAX_COUNTED_BYTES = 2**31 - 1
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": "v1alpha1.CSIDriverProvider"}],
+            "name": [{"service": f"{_API_VERSION}.CSIDriverProvider"}],
             "waitForReady": True,
             "retryPolicy": {
                 "maxAttempts": 3,
@@ -40,6 +42,9 @@ _SERVICE_CONFIG = {
         }
     ]
 }
+
+
+A = TypeVar("A")
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -81,23 +86,22 @@ class ProviderSockets:
         self._lock = threading.Lock()
 
     def mount(self, provider: str, request: ProviderRequest, *, timeout_seconds: float) -> ProviderAnswer:
-        connection = self._enter(provider)
-        try:
-            answer = connection.stub.Mount(_message(request), timeout=timeout_seconds)
-        except grpc.RpcError as error:
-            raise _call_error(provider, connection.path, timeout_seconds, error) from error
-        except ValueError as error:
-            # grpc raises it for a channel that was closed under the call, which only stopping does.
-            raise ProviderCallError(
-                f"the call to provider {provider!r} was cancelled", code=grpc.StatusCode.CANCELLED.value[0]
-            ) from error
-        finally:
-            self._leave(connection)
+        message = _message(request)
+        answer = self._call(
+            provider, timeout_seconds, lambda stub: stub.Mount(message, timeout=timeout_seconds)
+        )
         return ProviderAnswer(
             object_versions=tuple((version.id, version.version) for version in answer.object_version),
             error_code=answer.error.code if answer.HasField("error") else "",
             files=tuple(PlannedFile(file.path, file.mode, file.contents) for file in answer.files),
         )
+
+    def version(self, provider: str, *, timeout_seconds: float) -> ProviderVersion:
+        message = provider_pb2.VersionRequest(version=_API_VERSION)
+        answer = self._call(
+            provider, timeout_seconds, lambda stub: stub.Version(message, timeout=timeout_seconds)
+        )
+        return ProviderVersion(runtime_name=answer.runtime_name, runtime_version=answer.runtime_version)
 
     def close(self) -> None:
         """Close every channel, which cancels the calls in flight, and refuse new ones."""
@@ -108,6 +112,25 @@ class ProviderSockets:
             self._replaced.clear()
         for connection in connections:
             connection.channel.close()
+
+    def _call(
+        self,
+        provider: str,
+        timeout_seconds: float,
+        call: Callable[[provider_pb2_grpc.CSIDriverProviderStub], A],
+    ) -> A:
+        connection = self._enter(provider)
+        try:
+            return call(connection.stub)
+        except grpc.RpcError as error:
+            raise _call_error(provider, connection.path, timeout_seconds, error) from error
+        except ValueError as error:
+            # grpc raises it for a channel that was closed under the call, which only stopping does.
+            raise ProviderCallError(
+                f"the call to provider {provider!r} was cancelled", code=grpc.StatusCode.CANCELLED.value[0]
+            ) from error
+        finally:
+            self._leave(connection)
 
     def _enter(self, provider: str) -> _Connection:
         path, identity = self._find(provider)

@@ -16,7 +16,7 @@ from sscsi.edges.grpc_status import GO_NAMES
 from sscsi.edges.provider_sockets import ProviderSockets
 from sscsi.errors import ProviderCallError, ProviderNotFoundError
 from sscsi.pb import provider_pb2
-from sscsi.ports import ProviderAnswer, ProviderRequest, Providers
+from sscsi.ports import ProviderAnswer, ProviderRequest, Providers, ProviderVersion
 from tests.fakes.fake_provider import FakeProvider, files_answer, serving
 from tests.fakes.fake_providers import FakeProviders
 from tests.support.node_place import NodePlace, node_place
@@ -47,6 +47,14 @@ class Harness(Protocol):
 
     def requests(self) -> list[ProviderRequest]: ...
 
+    def tell_version(self, version: ProviderVersion) -> None: ...
+
+    def fail_version(self, code: grpc.StatusCode, message: str) -> None: ...
+
+
+def call_error(code: grpc.StatusCode, message: str) -> ProviderCallError:
+    return ProviderCallError(f"rpc error: code = {GO_NAMES[code]} desc = {message}", code=int(code.value[0]))
+
 
 class FakeHarness:
     def __init__(self) -> None:
@@ -57,8 +65,13 @@ class FakeHarness:
         self.fake.answers["fake"] = answer
 
     def fail(self, code: grpc.StatusCode, message: str) -> None:
-        text = f"rpc error: code = {GO_NAMES[code]} desc = {message}"
-        self.fake.answers["fake"] = ProviderCallError(text, code=int(code.value[0]))
+        self.fake.answers["fake"] = call_error(code, message)
+
+    def tell_version(self, version: ProviderVersion) -> None:
+        self.fake.versions["fake"] = version
+
+    def fail_version(self, code: grpc.StatusCode, message: str) -> None:
+        self.fake.versions["fake"] = call_error(code, message)
 
     def requests(self) -> list[ProviderRequest]:
         return [request for _, request, _ in self.fake.requests]
@@ -80,6 +93,14 @@ class SocketHarness:
 
     def fail(self, code: grpc.StatusCode, message: str) -> None:
         self.provider.error = (code, message)
+
+    def tell_version(self, version: ProviderVersion) -> None:
+        self.provider.version = provider_pb2.VersionResponse(
+            version="v1alpha1", runtime_name=version.runtime_name, runtime_version=version.runtime_version
+        )
+
+    def fail_version(self, code: grpc.StatusCode, message: str) -> None:
+        self.provider.version_error = (code, message)
 
     def requests(self) -> list[ProviderRequest]:
         return [
@@ -166,6 +187,25 @@ class TestEveryProviders:
             harness.providers.mount("fake", REQUEST, timeout_seconds=10)
         assert str(refusal.value) == f"rpc error: code = {go_name} desc = no such secret"
         assert refusal.value.code == code.value[0]
+
+    @pytest.mark.parametrize("runtime_name", ["secrets-store-csi-driver-provider-aws", "", "two\nlines"])
+    def test_the_version_comes_back_as_it_is_and_unchecked(self, harness: Harness, runtime_name: str) -> None:
+        version = ProviderVersion(runtime_name=runtime_name, runtime_version="1.0.r2")
+        harness.tell_version(version)
+        assert harness.providers.version("fake", timeout_seconds=10) == version
+
+    def test_a_version_that_is_refused_keeps_the_code(self, harness: Harness) -> None:
+        harness.fail_version(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+        with pytest.raises(ProviderCallError) as refusal:
+            harness.providers.version("fake", timeout_seconds=10)
+        assert str(refusal.value) == "rpc error: code = Unimplemented desc = no such method"
+        assert refusal.value.code == grpc.StatusCode.UNIMPLEMENTED.value[0]
+
+    def test_who_is_not_there_has_no_version_and_no_name_in_the_list(self, harness: Harness) -> None:
+        harness.tell_version(ProviderVersion(runtime_name="fake", runtime_version="1"))
+        with pytest.raises(ProviderNotFoundError, match="provider not found"):
+            harness.providers.version("other", timeout_seconds=10)
+        assert harness.providers.names() == ["fake"]
 
 
 class TestSockets:

@@ -26,13 +26,20 @@ class FakeProvider(provider_pb2_grpc.CSIDriverProviderServicer):
     """Keeps every request; answers what `answer` is or returns.
 
     `hold` makes calls wait inside the provider until it is set (it is set at first); `waiting` counts the
-    calls that have arrived.
+    calls that have arrived. What begins with `version` is the same for calls of Version.
     """
 
     def __init__(self) -> None:
         self.answer: provider_pb2.MountResponse | Answer = files_answer(("secret", 0o644, b"first content"))
         self.error: tuple[grpc.StatusCode, str] | None = None
         self.requests: list[provider_pb2.MountRequest] = []
+        self.version = provider_pb2.VersionResponse(
+            version="v1alpha1", runtime_name="fake", runtime_version="0.0.1"
+        )
+        self.version_error: tuple[grpc.StatusCode, str] | None = None
+        self.version_requests: list[provider_pb2.VersionRequest] = []
+        self.version_hold = threading.Event()
+        self.version_hold.set()
         self.hold = threading.Event()
         self.hold.set()
         self.waiting = threading.Semaphore(0)
@@ -51,7 +58,11 @@ class FakeProvider(provider_pb2_grpc.CSIDriverProviderServicer):
     def Version(
         self, request: provider_pb2.VersionRequest, context: grpc.ServicerContext
     ) -> provider_pb2.VersionResponse:
-        return provider_pb2.VersionResponse(version="v1alpha1", runtime_name="fake", runtime_version="0.0.1")
+        self.version_requests.append(request)
+        self.version_hold.wait(120)
+        if self.version_error is not None:
+            context.abort(*self.version_error)
+        return self.version
 
     def attributes(self) -> dict[str, str]:
         """The attributes of the last request."""
@@ -71,4 +82,5 @@ def serving(provider: FakeProvider, socket_path: str, *, threads: int = 16) -> I
         yield provider
     finally:
         provider.hold.set()
+        provider.version_hold.set()
         server.stop(0).wait()

@@ -49,7 +49,7 @@ class KubeStatusSync(StatusSync):
         self, name: str = "web", *, owners: tuple[Owner, ...] = (), **changes: Any
     ) -> PublishedVolume:
         """A volume of a pod that is made in the API."""
-        uid = make_pod(self.kube_api, self.namespace, name, owners=owners)
+        uid = make_pod(self.kube_api, self.namespace, name, owners=owners, node=self.node_name)
         return self.publish(pod_name=name, pod_uid=uid, **changes)
 
     def settle(self, volumes: int) -> None:

@@ -93,7 +93,9 @@ def test_an_idle_hour_of_100_volumes_has_no_write_and_few_requests(
         def watches() -> int:
             return len(longest_watches(kube_api.requests(began, user=USER)))
 
-        wait_until(lambda: watches() == CLASSES + 1, "each class, and the status objects, are watched")
+        wait_until(
+            lambda: watches() == CLASSES + 2, "each class, the status objects and the node's pods are watched"
+        )
         room.poll()
         assert room.problems.count == 0
         at_start = kube_api.requests(began, user=USER)

@@ -34,7 +34,7 @@ RESOURCES = {
 ALWAYS = {
     (GROUP, "secretproviderclasses"): {"list", "watch"},
     (GROUP, "secretproviderclasspodstatuses"): {"create", "delete", "get", "list", "patch", "watch"},
-    ("", "pods"): {"get"},
+    ("", "pods"): {"get", "list", "watch"},
     ("", "events"): {"create", "patch"},
 }
 SYNCING = {("", "secrets"): {"get", "create", "patch", "delete"}}

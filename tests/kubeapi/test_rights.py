@@ -13,6 +13,7 @@ from sscsi.errors import ClusterUnavailableError
 from tests.kubeapi import manifests
 from tests.kubeapi.adapter import (
     adapter,
+    annotate_pod,
     make_pod,
     path_of,
     put_class,
@@ -114,6 +115,20 @@ def the_owners_of_a_pod_are_found(scene: Scene) -> None:
     assert scene.cluster.owners(volume, status_object(volume).key) == (replica_set(),)
 
 
+def a_pod_that_asks_for_a_refresh_is_known(scene: Scene) -> None:
+    pod = (scene.namespace, "web", make_pod(scene.kube_api, scene.namespace))
+    annotate_pod(scene.kube_api, scene.namespace, "web", "1")
+    wait_until(lambda: scene.cluster.pod_asks({pod}) == {pod: "1"}, "it is", seconds=_NEWS_SECONDS)
+
+
+def a_pod_that_asks_for_a_refresh_later_is_heard_of(scene: Scene) -> None:
+    pod = (scene.namespace, "web", make_pod(scene.kube_api, scene.namespace))
+    annotate_pod(scene.kube_api, scene.namespace, "web", "1")
+    wait_until(lambda: scene.cluster.pod_asks({pod}) == {pod: "1"}, "it is known", seconds=_NEWS_SECONDS)
+    annotate_pod(scene.kube_api, scene.namespace, "web", "2")
+    wait_until(lambda: scene.cluster.pod_asks({pod}) == {pod: "2"}, "it is heard of", seconds=_NEWS_SECONDS)
+
+
 def an_event_is_made(scene: Scene) -> None:
     scene.cluster.tell(make_event(pod_namespace=scene.namespace))
     wait_until(lambda: scene.has_event(1), "it is there", seconds=_NEWS_SECONDS)
@@ -158,6 +173,8 @@ SCENARIOS: Mapping[tuple[str, str, str], Callable[[Scene], None]] = {
     (GROUP, "secretproviderclasspodstatuses", "patch"): a_status_object_follows_its_volume,
     (GROUP, "secretproviderclasspodstatuses", "watch"): an_edited_status_object_is_heard_of,
     ("", "pods", "get"): the_owners_of_a_pod_are_found,
+    ("", "pods", "list"): a_pod_that_asks_for_a_refresh_is_known,
+    ("", "pods", "watch"): a_pod_that_asks_for_a_refresh_later_is_heard_of,
     ("", "events", "create"): an_event_is_made,
     ("", "events", "patch"): an_event_that_comes_again_is_counted_up,
     ("", "secrets", "create"): a_secret_is_made,

@@ -33,6 +33,14 @@ class Flag:
     no_effect: str = ""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """The one word beside the flags that a command may take, anywhere among them, or after `--` when it begins with a dash."""
+
+    name: str
+    help: str
+
+
 class TextRequestedError(Exception):
     """The command line asks for a text and nothing else: print the argument and leave with code 0."""
 
@@ -45,8 +53,14 @@ class Flags:
     """The parsed command line."""
 
     def __init__(
-        self, values: Mapping[str, Value], given: frozenset[str], without_effect: Sequence[Flag]
+        self,
+        values: Mapping[str, Value],
+        given: frozenset[str],
+        without_effect: Sequence[Flag],
+        argument: str | None,
     ) -> None:
+        self.argument = argument
+        """The word beside the flags; None: it was not given."""
         self._values = values
         self._given = given
         self._without_effect = without_effect
@@ -76,10 +90,20 @@ class Flags:
             )
 
 
-def parse(program: str, flags: Sequence[Flag], argv: Sequence[str], environ: Mapping[str, str]) -> Flags:
-    """Parse `argv` (without the program's name). Raises ConfigError, HelpRequestedError."""
+def parse(
+    program: str,
+    flags: Sequence[Flag],
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    argument: Argument | None = None,
+) -> Flags:
+    """Parse `argv` (without the program's name). Raises ConfigError, HelpRequestedError.
+
+    Without `argument` a word beside the flags is an error.
+    """
     by_name = {flag.name: flag for flag in flags}
-    texts = _split(program, by_name, argv)
+    texts, words = _split(program, by_name, argv, argument)
     values: dict[str, Value] = {}
     for flag in flags:
         if flag.name in texts:
@@ -88,25 +112,43 @@ def parse(program: str, flags: Sequence[Flag], argv: Sequence[str], environ: Map
             values[flag.name] = _value(flag, environ[flag.variable], f"variable {flag.variable}")
         else:
             values[flag.name] = flag.default
-    return Flags(values, frozenset(texts), [by_name[name] for name in texts if by_name[name].no_effect])
+    without_effect = [by_name[name] for name in texts if by_name[name].no_effect]
+    return Flags(values, frozenset(texts), without_effect, words[0] if words else None)
 
 
-def _split(program: str, by_name: Mapping[str, Flag], argv: Sequence[str]) -> dict[str, str]:
+def _split(
+    program: str, by_name: Mapping[str, Flag], argv: Sequence[str], argument: Argument | None
+) -> tuple[dict[str, str], list[str]]:
+    """The texts of the flags, and the words beside them: one at most, and none without `argument`."""
     texts: dict[str, str] = {}
+    words: list[str] = []
     arguments = list(argv)
     while arguments:
-        argument = arguments.pop(0)
-        if not argument.startswith("-") or argument in {"-", "--"}:
-            raise ConfigError(f"unexpected argument {argument!r}; every setting is a flag, see --help")
-        name, has_value, text = argument.removeprefix("-").removeprefix("-").partition("=")
+        word = arguments.pop(0)
+        # What follows the two dashes is no flag.
+        is_word = word == "--" and argument is not None and bool(arguments)
+        if is_word or not word.startswith("-") or word in {"-", "--"}:
+            _keep_word(arguments.pop(0) if is_word else word, words, argument)
+            continue
+        name, has_value, text = word.removeprefix("-").removeprefix("-").partition("=")
         if name in {"h", "help"}:
-            raise HelpRequestedError(usage(program, list(by_name.values())))
+            raise HelpRequestedError(usage(program, list(by_name.values()), argument))
         if name not in by_name:
             raise ConfigError(f"unknown flag --{name}; --help lists the flags")
         if not has_value:
             text = _next_value(by_name[name], arguments)
         texts[name] = text
-    return texts
+    return texts, words
+
+
+def _keep_word(word: str, words: list[str], argument: Argument | None) -> None:
+    if argument is None:
+        raise ConfigError(f"unexpected argument {word!r}; every setting is a flag, see --help")
+    if words:
+        raise ConfigError(
+            f"unexpected argument {word!r}: {argument.name} is {words[0]!r} already; see --help"
+        )
+    words.append(word)
 
 
 def _next_value(flag: Flag, arguments: list[str]) -> str:
@@ -137,9 +179,12 @@ def _integer(text: str) -> int:
         raise ValueError(f"{text!r} is not a whole number") from None
 
 
-def usage(program: str, flags: Sequence[Flag]) -> str:
+def usage(program: str, flags: Sequence[Flag], argument: Argument | None = None) -> str:
     """The text of `--help`."""
-    lines = [f"Usage: {program} [flags]", "", "Flags, with one dash or two:"]
+    lines = [f"Usage: {program}{f' {argument.name}' if argument else ''} [flags]", ""]
+    if argument:
+        lines += [*textwrap.wrap(f"{argument.name}: {argument.help}", width=100), ""]
+    lines.append("Flags, with one dash or two:")
     for flag in sorted(flags, key=lambda flag: flag.name):
         lines.append(
             f"  --{flag.name}={_default_text(flag)}"

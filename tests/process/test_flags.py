@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sscsi.core import log_keys
 from sscsi.errors import ConfigError
-from sscsi.process.flags import Flag, HelpRequestedError, parse, usage
+from sscsi.process.flags import Argument, Flag, HelpRequestedError, parse, usage
 
 FLAGS = (
     Flag(name="endpoint", default="unix://tmp/csi.sock", help="Where to listen.", variable="CSI_ENDPOINT"),
@@ -145,3 +145,39 @@ def test_any_command_line_is_parsed_or_refused(argv: list[str]) -> None:
     except HelpRequestedError:
         return
     assert flags is None or isinstance(flags.integer("max-size"), int)
+
+
+OBJECT = Argument(name="OBJECT", help="What to look for.")
+
+
+@pytest.mark.parametrize(
+    ("argv", "word"),
+    [
+        ([], None),
+        (["a"], "a"),
+        ([""], ""),
+        (["--enable-x", "a"], "a"),
+        (["a", "--max-size", "7"], "a"),
+        (["--max-size=7", "--", "--enable-x"], "--enable-x"),
+        (["--", "a", "--enable-x"], "a"),
+        (["-"], "-"),
+        (["--", "--"], "--"),
+    ],
+)
+def test_a_command_may_take_one_word_beside_its_flags(argv: list[str], word: str | None) -> None:
+    assert parse("p", FLAGS, argv, {}, argument=OBJECT).argument == word
+
+
+def test_flags_around_the_word_are_still_flags() -> None:
+    flags = parse("p", FLAGS, ["--enable-x", "--", "-a", "--max-size=7"], {}, argument=OBJECT)
+    assert (flags.argument, flags.boolean("enable-x"), flags.integer("max-size")) == ("-a", True, 7)
+
+
+def test_two_words_are_one_too_many() -> None:
+    with pytest.raises(ConfigError, match="unexpected argument 'b': OBJECT is 'a' already"):
+        parse("p", FLAGS, ["a", "b"], {}, argument=OBJECT)
+
+
+def test_the_word_is_in_the_help() -> None:
+    text = usage("p", FLAGS, OBJECT)
+    assert text.startswith("Usage: p OBJECT [flags]\n\nOBJECT: What to look for.\n\nFlags")

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import yaml
 
 from sidecars.statussync.directory_cluster import DirectoryCluster
 from sidecars.statussync.kube.cluster import KubernetesCluster
+from sscsi.core.annotations import MAX_ASK
 from sscsi.core.pod_status import KIND as STATUS_KIND
 from sscsi.core.pod_status import build_status
 from sscsi.core.provider_class import SecretProviderClass
@@ -25,7 +27,7 @@ from sscsi.errors import (
     ClusterUnavailableError,
     ObjectNotOursError,
 )
-from sscsi.ports import Cluster, ClusterObject, ObjectKey
+from sscsi.ports import Cluster, ClusterObject, ObjectKey, PodName
 from tests.fakes.fake_cluster import FakeCluster
 from tests.kubeapi import adapter, manifests
 from tests.kubeapi.kube_api import SERVICE_ACCOUNT, KubeApi
@@ -61,6 +63,10 @@ class Harness(Protocol):
         """The uid of a pod `web` that there is."""
         return "uid-1"
 
+    def annotate_pod(self, pod: PodName, value: str | None) -> bool:
+        """Have the pod ask for a refresh, or not any more; False where there are no pods."""
+        raise NotImplementedError
+
 
 class FakeHarness(Harness):
     namespace = "default"
@@ -87,6 +93,12 @@ class FakeHarness(Harness):
 
     def go_away(self) -> None:
         self.fake.is_away = True
+
+    def annotate_pod(self, pod: PodName, value: str | None) -> bool:
+        self.fake.pod_annotations.pop(pod, None)
+        if value is not None:
+            self.fake.pod_annotations[pod] = value
+        return True
 
 
 class DirectoryHarness(Harness):
@@ -124,6 +136,9 @@ class DirectoryHarness(Harness):
         away = self._path.with_name("away")
         self._path.rename(away)
         self._path.write_text("")
+
+    def annotate_pod(self, pod: PodName, value: str | None) -> bool:
+        return False
 
     def _file(self, key: ObjectKey) -> Path:
         plural = "secrets" if key.kind == SECRET_KIND else "secretproviderclasspodstatuses"
@@ -187,6 +202,10 @@ class KubernetesHarness(Harness):
 
     def pod_uid(self) -> str:
         return adapter.make_pod(self._kube_api, self.namespace)
+
+    def annotate_pod(self, pod: PodName, value: str | None) -> bool:
+        adapter.annotate_pod(self._kube_api, pod[0], pod[1], value)
+        return True
 
 
 @pytest.fixture(params=["fake", "directory", "kubernetes"])
@@ -375,6 +394,23 @@ def test_an_owner_of_a_secret_has_the_four_fields_of_an_owner_reference(harness:
     assert owner.keys() == {"apiVersion", "kind", "name", "uid"}
     assert all(owner.values())
     assert harness.cluster.owned_by_status(volume, timeout_seconds=5.0) in {True, False}
+
+
+def test_the_pods_in_use_that_ask_for_a_refresh_are_known_as_they_are_now(harness: Harness) -> None:
+    pod = (harness.namespace, "web", harness.pod_uid())
+    earlier = (harness.namespace, "web", "uid-of-an-earlier-one")
+    for written, known in (("1", "1"), ("x" * 1000, "x" * MAX_ASK), ("", ""), (None, "")):
+        is_annotated = harness.annotate_pod(pod, written)
+        expected = {pod: known} if is_annotated and known else {}
+        wait_until(
+            functools.partial(_asks_are, harness.cluster, {pod, earlier}, expected), f"of {written} is told"
+        )
+    harness.annotate_pod(pod, "2")
+    assert harness.cluster.pod_asks(set()) == {}
+
+
+def _asks_are(cluster: Cluster, in_use: set[PodName], expected: Mapping[PodName, str]) -> bool:
+    return cluster.pod_asks(in_use) == expected
 
 
 @pytest.mark.parametrize("kind", [STATUS_KIND, SECRET_KIND])

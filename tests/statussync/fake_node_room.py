@@ -39,7 +39,7 @@ def to_message(volume: PublishedVolume) -> sscsi_pb2.Volume:
 class FakeNodeRoom(sscsi_pb2_grpc.VolumesServicer):
     """Volumes that a test puts and removes. `mute` accepts calls and never says anything.
 
-    `asked` lists every set of wishes that it was told.
+    `asked` lists every set of wishes that it was told; with `hears_wishes` off it does not answer to these.
     """
 
     def __init__(self, socket_path: str, *, mute: bool = False) -> None:
@@ -47,6 +47,7 @@ class FakeNodeRoom(sscsi_pb2_grpc.VolumesServicer):
         self.mute = mute
         self.watches = 0
         self.asked: list[list[RefreshAsk]] = []
+        self.hears_wishes = True
         self._lock = threading.Lock()
         self._volumes: dict[str, PublishedVolume] = {}
         self._watchers: set[queue.Queue[sscsi_pb2.WatchResponse | None]] = set()
@@ -108,7 +109,7 @@ class FakeNodeRoom(sscsi_pb2_grpc.VolumesServicer):
     def AskRefresh(
         self, request: sscsi_pb2.AskRefreshRequest, context: grpc.ServicerContext
     ) -> sscsi_pb2.AskRefreshResponse:
-        if self.mute:
+        if self.mute or not self.hears_wishes:
             is_over = threading.Event()
             context.add_callback(is_over.set)
             is_over.wait()

@@ -41,6 +41,11 @@ class Terms:
     from_cache: bool = False
     forbidden_seconds: float = 0.0
 
+    def pause(self, seconds: float, *, is_forbidden: bool) -> float:
+        """How long to wait before the next try, where it would be `seconds` after any failure."""
+        is_lasting = is_forbidden and seconds >= _MAX_DELAY_SECONDS
+        return max(seconds, self.forbidden_seconds) if is_lasting else seconds
+
 
 class Watched(Generic[T]):
     """The objects at `path` that `selector` (query parameters) takes.
@@ -152,9 +157,7 @@ class Watched(Generic[T]):
                 self._is_current = False
             if time.monotonic() - begun > _MAX_DELAY_SECONDS:
                 pauses = _pauses()
-            pause = next(pauses)
-            if self._is_forbidden and pause >= _MAX_DELAY_SECONDS:
-                pause = max(pause, self._terms.forbidden_seconds)
+            pause = self._terms.pause(next(pauses), is_forbidden=self._is_forbidden)
             self._closed.wait(jittered(pause))
 
     def close(self) -> None:

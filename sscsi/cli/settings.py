@@ -83,6 +83,11 @@ SETTINGS = (
         about="More flags for sscsi-statussync, quoted as for a shell.",
     ),
     Setting(
+        variable="SSCSI_POD_ANNOTATIONS",
+        default="true",
+        about="Watch the metadata of this node's pods for the annotation that asks for a refresh, with `kubernetes`.",
+    ),
+    Setting(
         variable="SSCSI_LOG_FORMAT_JSON",
         default="false",
         about="Logs of every program as JSON, one object a line, instead of klog's text.",

@@ -1,5 +1,6 @@
 """`sscsi COMMAND`: finds the command and turns errors into one line and an exit code."""
 
+import importlib
 import os
 import sys
 
@@ -11,11 +12,16 @@ from sscsi.process.flags import TextRequestedError
 
 _USAGE = """Usage: sscsi COMMAND [flags]
 
-  sscsi run     run the appliance: every program of it, under supervisord, in the foreground
-  sscsi status  tell whether the appliance on this node is well, and why not
-  sscsi demo    show a secret arrive in a volume, change and go, on this machine, without a cluster
+  sscsi run      run the appliance: every program of it, under supervisord, in the foreground
+  sscsi status   tell whether the appliance on this node is well, and why not
+  sscsi refresh  have the content of volumes fetched now: of all, of a class or of a pod
+  sscsi who      tell which pods on this node hold which version of an object
+  sscsi demo     show a secret arrive in a volume, change and go, on this machine, without a cluster
 
 sscsi COMMAND --help has the flags; sscsi --version tells the version."""
+
+# Each is a module of its name here.
+_OTHERS = frozenset({"status", "refresh", "who", "demo"})
 
 
 def main() -> int:
@@ -48,14 +54,9 @@ def _run(command: str, arguments: list[str]) -> int:
             from sscsi.cli import run  # noqa: PLC0415
 
         return run.main(arguments, os.environ)
-    if command == "demo":
-        from sscsi.cli import demo  # noqa: PLC0415
-
-        return demo.main(arguments, os.environ)
-    if command == "status":
-        from sscsi.cli import status  # noqa: PLC0415
-
-        return status.main(arguments, os.environ)
+    if command in _OTHERS:
+        code: int = importlib.import_module(f"sscsi.cli.{command}").main(arguments, os.environ)
+        return code
     if command in {"-h", "-help", "--help", "help"}:
         raise TextRequestedError(_USAGE)
     if command in {"-version", "--version"}:

@@ -2,29 +2,19 @@
 
 import dataclasses
 import json
-import os
-import sys
-import textwrap
 import time
 from collections.abc import Mapping, Sequence
 
-from sscsi.cli import status_screen, status_sources
+from sscsi.cli import command, status_screen, status_sources
 from sscsi.cli.status_report import Report, judge
-from sscsi.errors import ConfigError
-from sscsi.process import flags
-from sscsi.process.flags import Flag, HelpRequestedError
+from sscsi.process.flags import Flag
 
 PROGRAM = "sscsi status"
 JSON_VERSION = 1
 # With Python's own start it stays below a second, however many programs hang.
 ANSWER_SECONDS = 0.6
 FLAGS = (
-    Flag(
-        name="run-dir",
-        default="/run/sscsi",
-        help="Directory of the appliance's sockets.",
-        variable="SSCSI_RUN_DIR",
-    ),
+    command.RUN_DIR,
     Flag(name="json", default=False, help="Print everything as one JSON document (docs/status.md)."),
     Flag(
         name="timeout",
@@ -41,27 +31,10 @@ _ABOUT = (
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Print the report; the exit code. Raises ConfigError, HelpRequestedError."""
-    try:
-        parsed = flags.parse(PROGRAM, FLAGS, argv, environ)
-    except HelpRequestedError as request:
-        raise HelpRequestedError("\n".join([*textwrap.wrap(_ABOUT, width=100), "", str(request)])) from None
-    if parsed.seconds("timeout") <= 0:
-        raise ConfigError("flag --timeout must be more than 0")
+    parsed = command.parse(PROGRAM, _ABOUT, FLAGS, argv, environ)
     report = look(parsed.text("run-dir"), timeout_seconds=parsed.seconds("timeout"))
-    _print(as_json(report) if parsed.boolean("json") else status_screen.render(report))
+    command.print_report(as_json(report) if parsed.boolean("json") else status_screen.render(report))
     return 0 if report.healthy else 1
-
-
-def _print(text: str) -> None:
-    """Print it now. Raises BrokenPipeError, and ConfigError (exit code 1) for a full disk and the like."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # Python must not try to flush the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise ConfigError(f"cannot write the report: {error.strerror}", exit_code=1) from error
 
 
 def look(run_directory: str, *, timeout_seconds: float) -> Report:

@@ -5,15 +5,12 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent import futures
-from typing import Any
 
 import pytest
 
@@ -24,31 +21,11 @@ from sscsi.core import run_files
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.watchdog_state import ProgramState, WatchdogState, to_json
 from sscsi.edges.room_status import RoomService
-from sscsi.edges.unix_socket import SocketServer
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
+from tests.cli.fake_node import NOBODY, SECONDS, SSCSI, Node, deaf_socket, serving, sscsi, sscsi_as_nobody
 from tests.cli.status_making import PIDS, make_program, make_room
 from tests.support.require import require
 from tests.support.waiting import wait_until
-
-SSCSI = os.path.join(os.path.dirname(sys.executable), "sscsi")
-# Long enough for a machine that does something else just now.
-SECONDS = 30.0
-NOBODY = 65534
-
-
-class Node(sscsi_pb2_grpc.VolumesServicer):
-    """Tells of its volumes once, and then nothing more, as a node where nothing happens."""
-
-    def __init__(self, *volumes: sscsi_pb2.Volume) -> None:
-        self.volumes = volumes
-        self.is_mute = threading.Event()
-        self.end = threading.Event()
-
-    def Watch(self, request: sscsi_pb2.WatchRequest, context: Any) -> Iterator[sscsi_pb2.WatchResponse]:
-        context.add_callback(self.end.set)
-        if not self.is_mute.is_set():
-            yield sscsi_pb2.WatchResponse(snapshot=True, volumes=self.volumes, unknown_volumes=1)
-        self.end.wait(SECONDS)
 
 
 @dataclasses.dataclass
@@ -136,41 +113,8 @@ def serving_room(appliance: Appliance, name: str) -> contextlib.AbstractContextM
     )
 
 
-@contextlib.contextmanager
-def serving(path: str, add_services: Any, *, mode: int = 0o600) -> Iterator[None]:
-    pool = futures.ThreadPoolExecutor(4)
-    server = SocketServer(path, mode=mode, add_services=add_services, pool=pool, interceptors=())
-    assert server.serve(threading.Event())
-    try:
-        yield
-    finally:
-        server.stop_accepting(0).wait()
-        server.close()
-        pool.shutdown()
-
-
-@contextlib.contextmanager
-def deaf_socket(path: str) -> Iterator[None]:
-    """Somebody listens and never accepts: what a stopped or dead-locked process looks like."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
-        listener.listen(8)
-        yield
-
-
 def status(directory: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SSCSI_")}
-    return subprocess.run(
-        [SSCSI, "status", *([f"--run-dir={directory}"] if directory else []), *arguments],
-        env=environ | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    return sscsi("status", directory, *arguments, **variables)
 
 
 def reasons(answer: "subprocess.CompletedProcess[str]") -> list[str]:
@@ -380,15 +324,7 @@ def test_what_a_killed_appliance_left_behind_is_not_taken_for_one(directory: str
 
 def status_as_nobody(directory: str) -> "subprocess.CompletedProcess[str]":
     require("root")
-    # Whatever it imports is imported first: Python and the checkout may be closed to this user.
-    script = (
-        "import os, sys, grpc._channel; from concurrent.futures import thread; from sscsi.cli import status;"
-        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY});"
-        f"sys.exit(status.main(['--run-dir={directory}', '--timeout=10s'], {{}}))"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=False
-    )
+    return sscsi_as_nobody("status", directory, "--timeout=10s")
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o744])

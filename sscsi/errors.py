@@ -94,7 +94,14 @@ class ProviderCallError(SscsiError):
 
 
 class ProviderAnswerError(SscsiError):
-    """The provider's answer can't be used: an error code in it, no versions, a path or mode that is wrong."""
+    """The provider's answer can't be used: an error code in it, no versions, a path or mode that is wrong.
+
+    `provider_code` is the error code in it, in the provider's own words; empty when it has none.
+    """
+
+    def __init__(self, message: str, *, provider_code: str = "") -> None:
+        super().__init__(message)
+        self.provider_code = provider_code
 
 
 class ContentTooLargeError(SscsiError):

@@ -1,7 +1,7 @@
 """Metrics in Prometheus' text format, version 0.0.4.
 
 Nothing here is safe for threads; whoever counts in several has a lock. What a library would do besides (registries,
-collectors, multi-process files) is not wanted, and costs 5 MiB.
+collectors, multi-process files) is not wanted, and costs memory (docs/dependencies.md).
 """
 
 import dataclasses
@@ -43,28 +43,75 @@ def counter(name: str, about: str, values: Iterable[tuple[Labels, float]]) -> Fa
     return Family(name, "counter", about, [Sample("", labels, value) for labels, value in values])
 
 
-class Histogram:
-    """Counts of values by upper bounds, for each set of label values that was observed."""
+class Counter:
+    """Numbers that only go up, one for each set of label values that was named. `const` goes behind them in each line."""
 
-    def __init__(self, name: str, about: str, *, label_names: Sequence[str], bounds: Sequence[float]) -> None:
+    def __init__(
+        self, name: str, about: str, *, label_names: Sequence[str] = (), const: Labels | None = None
+    ) -> None:
         self._name = name
         self._about = about
         self._label_names = tuple(label_names)
+        self._const = dict(const or {})
+        self._counts: dict[tuple[str, ...], float] = {}
+
+    def add(self, label_values: tuple[str, ...] = (), n: float = 1) -> None:
+        """Count `n` more; `label_values` in the order of the names."""
+        self._counts[label_values] = self._counts.get(label_values, 0) + n
+
+    def zero(self, label_values: tuple[str, ...] = ()) -> None:
+        """Show these label values from now on, with 0 until they are counted."""
+        self._counts.setdefault(label_values, 0)
+
+    def family(self) -> Family:
+        """Its present state."""
+        return counter(
+            self._name,
+            self._about,
+            [
+                ({**dict(zip(self._label_names, label_values, strict=True)), **self._const}, count)
+                for label_values, count in sorted(self._counts.items())
+            ],
+        )
+
+
+class Histogram:
+    """Counts of values by upper bounds, for each set of label values that was named. `const` as for Counter."""
+
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        *,
+        label_names: Sequence[str] = (),
+        bounds: Sequence[float],
+        const: Labels | None = None,
+    ) -> None:
+        self._name = name
+        self._about = about
+        self._label_names = tuple(label_names)
+        self._const = dict(const or {})
         self._bounds = (*bounds, math.inf)
         self._counts: dict[tuple[str, ...], list[int]] = {}
         self._sums: dict[tuple[str, ...], float] = {}
 
     def observe(self, label_values: tuple[str, ...], value: float) -> None:
         """Count one value; `label_values` in the order of the names."""
-        counts = self._counts.setdefault(label_values, [0] * len(self._bounds))
-        counts[bisect_left(self._bounds, value)] += 1
-        self._sums[label_values] = self._sums.get(label_values, 0.0) + value
+        self.zero(label_values)
+        self._counts[label_values][bisect_left(self._bounds, value)] += 1
+        self._sums[label_values] += value
+
+    def zero(self, label_values: tuple[str, ...] = ()) -> None:
+        """Show these label values from now on, with 0 until a value is counted."""
+        if label_values not in self._counts:
+            self._counts[label_values] = [0] * len(self._bounds)
+            self._sums[label_values] = 0.0
 
     def family(self) -> Family:
         """Its present state."""
         samples: list[Sample] = []
         for label_values, counts in sorted(self._counts.items()):
-            labels = dict(zip(self._label_names, label_values, strict=True))
+            labels = {**dict(zip(self._label_names, label_values, strict=True)), **self._const}
             total = 0
             for bound, count in zip(self._bounds, counts, strict=True):
                 total += count

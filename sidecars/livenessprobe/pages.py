@@ -9,9 +9,11 @@ from sidecars.livenessprobe import ready
 from sidecars.livenessprobe.answers import Answers
 from sidecars.livenessprobe.appliance_metrics import room_families, watchdog_families
 from sidecars.livenessprobe.call_metrics import CallMetrics
+from sidecars.livenessprobe.family_merge import FamilyMerge
 from sidecars.livenessprobe.health import HealthCheck
 from sscsi.core import prometheus
 from sscsi.core.log_keys import PATH, REASON
+from sscsi.core.prometheus import Family
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.watchdog_state import WatchdogState
 from sscsi.edges.http_pages import Page, Query
@@ -81,11 +83,23 @@ class Readyz:
 
 
 class Metrics:
-    """`/metrics`. `run_directory` is empty when there is no appliance around."""
+    """`/metrics`: our own, the watchdog's figures, and what the rooms count, all on one page.
 
-    def __init__(self, calls: CallMetrics, rooms: Answers[RoomStatus], *, run_directory: str) -> None:
+    `run_directory` is empty, and `rooms` and `figures` have no questions, when there is no appliance around.
+    """
+
+    def __init__(
+        self,
+        calls: CallMetrics,
+        rooms: Answers[RoomStatus],
+        figures: Answers[list[Family]],
+        *,
+        run_directory: str,
+    ) -> None:
         self._calls = calls
         self._rooms = rooms
+        self._figures = figures
+        self._merge = FamilyMerge()
         self._run_directory = run_directory
         self._start_time = time.time()
         self._last_problem = ""
@@ -99,12 +113,18 @@ class Metrics:
                 [({}, self._start_time)],
             ),
         ]
+        # Both at once: a room that hangs is waited for once.
+        self._figures.ask()
+        states = self._rooms.latest()
         if self._run_directory:
-            families += room_families(self._rooms.latest())
+            families += room_families(states)
             families += watchdog_families(self._watchdog_state(), time.time())
+        by_room = {"livenessprobe": families}
+        for room, figures in self._figures.latest().items():
+            by_room[room] = figures or []
         return Page(
             200,
-            prometheus.text(families),
+            prometheus.text(self._merge.merged(by_room)),
             content_type=prometheus.CONTENT_TYPE,
             headers=[("Process-Start-Time-Unix", str(int(self._start_time)))],
         )

@@ -13,6 +13,7 @@ from sidecars.livenessprobe.health import HealthCheck
 from sidecars.livenessprobe.pages import Metrics, Readyz, livez
 from sidecars.livenessprobe.ready import REGISTRAR
 from sscsi.core.log_keys import ADDRESS
+from sscsi.core.prometheus import Family
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.run_files import STATE_SOCKETS
 from sscsi.edges.csi_identity import IdentityCalls
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 # A room that hangs is asked again when this is over; no page waits that long.
 _ROOM_SECONDS = 5.0
+# A room that is busy, which is when its figures matter, is not missing: the ones before stand in for so long.
+_LASTING_SECONDS = 15.0
 
 
 class LivenessProbeRoom:
@@ -42,6 +45,10 @@ class LivenessProbeRoom:
         self._call_metrics = metrics
         self._states = states
         self._answers = Answers({room: _question(room, asked) for room, asked in states.items()})
+        self._figures = Answers(
+            {room: _metrics_question(room, asked) for room, asked in states.items()},
+            lasting_seconds=_LASTING_SECONDS,
+        )
         self._listeners = self._make_listeners(config)
 
     def run(self, stop: threading.Event) -> int:
@@ -67,6 +74,7 @@ class LivenessProbeRoom:
         for listener in self._listeners:
             listener.stop_accepting()
         self._answers.close()
+        self._figures.close()
         self._calls.close()
         for states in self._states.values():
             states.close()
@@ -77,7 +85,9 @@ class LivenessProbeRoom:
         """The health pages first; each page is one object, whichever listeners have it."""
         health = HealthCheck(self._calls, self._call_metrics, timeout_seconds=config.probe_timeout_seconds)
         readyz = Readyz(health, self._answers, require_registration=config.require_registration)
-        metrics = Metrics(self._call_metrics, self._answers, run_directory=config.run_directory)
+        metrics = Metrics(
+            self._call_metrics, self._answers, self._figures, run_directory=config.run_directory
+        )
         metrics_alone = {config.metrics_path: metrics.page}
         listeners = [HttpPages(address, metrics_alone) for address in config.metrics_addresses]
         if config.health_address:
@@ -107,3 +117,7 @@ def room_states(config: LivenessProbeConfig) -> dict[str, RoomStates]:
 
 def _question(room: str, states: RoomStates) -> Callable[[], RoomStatus | None]:
     return lambda: states.ask()[room]
+
+
+def _metrics_question(room: str, states: RoomStates) -> Callable[[], list[Family] | None]:
+    return lambda: states.ask_metrics()[room]

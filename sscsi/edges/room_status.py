@@ -1,4 +1,4 @@
-"""`sscsi.v1.Room`: what a room tells of itself, and the socket on which it tells it."""
+"""`sscsi.v1.Room`: what a room tells of itself, status and metrics, and the socket on which it tells it."""
 
 import os
 import time
@@ -8,9 +8,11 @@ from concurrent import futures
 import grpc
 
 from sscsi import __version__
+from sscsi.core.prometheus import Family
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.run_files import STATE_SOCKETS
 from sscsi.edges.grpc_status import StatusInterceptor
+from sscsi.edges.metric_messages import from_messages, to_messages
 from sscsi.edges.unix_socket import ROOM_CHANNEL_OPTIONS, SocketServer, unix_target
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
@@ -19,11 +21,14 @@ _STATE_MODE = 0o660
 
 
 class RoomService(sscsi_pb2_grpc.RoomServicer):
-    """Serves the room's status; `look` is asked each time and must wait for nobody."""
+    """Serves the room's status and its metrics; `look` and `metrics` are asked each time and must wait for nobody."""
 
-    def __init__(self, room: str, look: Callable[[], RoomStatus]) -> None:
+    def __init__(
+        self, room: str, look: Callable[[], RoomStatus], metrics: Callable[[], Sequence[Family]] = tuple
+    ) -> None:
         self._room = room
         self._look = look
+        self._metrics = metrics
         self._start_time = time.time()
 
     def Status(
@@ -40,13 +45,23 @@ class RoomService(sscsi_pb2_grpc.RoomServicer):
             problems=status.problems,
         )
 
+    def Metrics(
+        self, _request: sscsi_pb2.RoomMetricsRequest, _context: grpc.ServicerContext
+    ) -> sscsi_pb2.RoomMetricsResponse:
+        return sscsi_pb2.RoomMetricsResponse(families=to_messages(self._metrics()))
 
-def state_server(run_directory: str, room: str, look: Callable[[], RoomStatus]) -> SocketServer:
+
+def state_server(
+    run_directory: str,
+    room: str,
+    look: Callable[[], RoomStatus],
+    metrics: Callable[[], Sequence[Family]] = tuple,
+) -> SocketServer:
     """The server of the room's state socket, one of STATE_SOCKETS, not yet serving.
 
     It has a thread of its own, so that it answers while every other call of the room hangs.
     """
-    service = RoomService(room, look)
+    service = RoomService(room, look, metrics)
     return SocketServer(
         os.path.join(run_directory, STATE_SOCKETS[room]),
         mode=_STATE_MODE,
@@ -85,6 +100,14 @@ class RoomStates:
         }
         return {room: _answer(call) for room, call in calls.items()}
 
+    def ask_metrics(self) -> dict[str, list[Family] | None]:
+        """Ask every room for its metrics, at once; None for one that gave no answer in time."""
+        calls = {
+            room: stub.Metrics.future(sscsi_pb2.RoomMetricsRequest(), timeout=self._timeout_seconds)
+            for room, stub in self._stubs.items()
+        }
+        return {room: _families(call) for room, call in calls.items()}
+
     def close(self) -> None:
         for channel in self._channels.values():
             channel.close()
@@ -104,3 +127,10 @@ def _answer(call: "grpc.Future[sscsi_pb2.RoomStatusResponse]") -> RoomStatus | N
         facts=dict(response.facts),
         problems=tuple(response.problems),
     )
+
+
+def _families(call: "grpc.Future[sscsi_pb2.RoomMetricsResponse]") -> list[Family] | None:
+    try:
+        return from_messages(call.result().families)
+    except (grpc.RpcError, grpc.FutureCancelledError):
+        return None

@@ -47,7 +47,7 @@ _OS = {"os_type": "linux"}
 # Upstream's code knows no other value.
 _ROTATED = {**_OS, "rotated": "true"}
 # Eleven steps from 0.1 to 2, each by the same factor, as upstream computes them.
-_UPSTREAM_BOUNDS = tuple(0.1 * (2 / 0.1) ** (step / 10) for step in range(10)) + (2.0,)
+_UPSTREAM_BOUNDS = (*(0.1 * (2 / 0.1) ** (step / 10) for step in range(10)), 2.0)
 _STAGE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CALL_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 _LATENESS_BOUNDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)

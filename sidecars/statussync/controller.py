@@ -1,7 +1,8 @@
 """What is worked on, and when: changes of volumes and classes become keys, and keys become right objects.
 
-Beside objects, two more keys are queued, so that a hundred causes for the same look around become one: a class
-(look which Secrets it asks for) and SWEEP (look for objects that nobody wants).
+Beside objects, three more keys are queued, so that a hundred causes for the same look around become one: a class
+(look which Secrets it asks for), the plain files of a volume (look whether they are others) and SWEEP (look for objects that
+nobody wants).
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from sscsi.ports import ClassName, ObjectKey
 log = logging.getLogger(__name__)
 
 SWEEP = ObjectKey("Sweep", "", "")
+_PLAIN_FILES = "PlainFiles"
 # How long EnsureSecrets waits at a start for the first snapshot: without it, a Secret would lose its other owners.
 _SNAPSHOT_SECONDS = 0.5
 
@@ -56,6 +58,9 @@ class Controller:
         for volume in self._volumes.apply(change):
             self._queue.add(status_key(volume))
             self._queue.add(_class_key((volume.pod_namespace, volume.class_name)))
+        for volume in change.volumes:
+            if not volume.data_directory:
+                self._queue.add(ObjectKey(_PLAIN_FILES, volume.pod_namespace, volume.target_path))
         if change.snapshot or change.removed_target_paths or self._volumes.is_certain != was_certain:
             self._queue.add(SWEEP)
         self._events.relay(change.notices)
@@ -101,6 +106,8 @@ class Controller:
                 self._attempt(key, self._sweep)
             elif key.kind == provider_class.KIND:
                 self._attempt(key, lambda: self._expand(key))
+            elif key.kind == _PLAIN_FILES:
+                self._attempt(key, lambda: self._compare_files(key))
             else:
                 self._reconcile(key)
         finally:
@@ -189,6 +196,12 @@ class Controller:
         problems = list(self._reconciler.class_problems(class_name)) if in_use else []
         self._events.of_class(key, problems)
         return problems
+
+    def _compare_files(self, key: ObjectKey) -> list[str]:
+        volume = self._volumes.get(key.name)
+        if volume and self._reconciler.has_new_content(key.name):
+            self._queue.add(_class_key((volume.pod_namespace, volume.class_name)))
+        return []
 
     def _class_changed(self, class_name: ClassName) -> None:
         self._queue.add(_class_key(class_name))

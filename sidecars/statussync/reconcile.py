@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
+from sidecars.statussync.plain_contents import PlainContents
 from sidecars.statussync.secret_outcomes import SecretOutcomes
 from sidecars.statussync.secret_plan import Conflict, find_wishes, plan_secret
 from sidecars.statussync.volume_set import VolumeSet
@@ -44,6 +45,7 @@ class Reconciler:
         self._files = files
         self._rules = rules
         self._outcomes = SecretOutcomes()
+        self._plain_contents = PlainContents(files)
         self._node_id = node_id
 
     def reconcile(self, key: ObjectKey) -> tuple[Conflict, ...]:
@@ -60,6 +62,18 @@ class Reconciler:
         entries = spc.secret_objects if spc else ()
         names = {secret_data.secret_name(entry) for entry in entries} - {""}
         return {ObjectKey(secret_data.KIND, class_name[0], name) for name in names}
+
+    def has_new_content(self, target_path: str) -> bool:
+        """Whether Secrets of a volume of plain files may have to follow these."""
+        volume = self._volumes.get(target_path)
+        spc = self._catalogue.view((volume.pod_namespace, volume.class_name)).spc if volume else None
+        if volume is None or spc is None or not spc.secret_objects:
+            return False
+        names: set[str] | None = set()
+        for index in range(len(spc.secret_objects)):
+            of_entry = secret_data.object_names(spc, index)
+            names = None if names is None or of_entry is None else names | set(of_entry)
+        return self._plain_contents.is_new(volume, None if names is None else sorted(names))
 
     def class_problems(self, class_name: ClassName) -> tuple[str, ...]:
         """Why a class makes no Secret, or not all: it can't be read, or an entry does not even tell a name."""
@@ -100,8 +114,9 @@ class Reconciler:
         }
 
     def forget_outcomes(self) -> None:
-        """Forget how it went with Secrets that nobody wants any more."""
+        """Forget how it went with Secrets that nobody wants any more, and what volumes held that are gone."""
         self._outcomes.forget_all_but(self._wanted_secrets())
+        self._plain_contents.forget_all_but({volume.target_path for volume in self._volumes.all()})
 
     def _wanted_secrets(self) -> set[ObjectKey]:
         return {key for name in self._volumes.classes_in_use() for key in self.secret_keys(name)}

@@ -40,6 +40,9 @@ class VolumeSet:
     def all(self) -> list[PublishedVolume]:
         return list(self._volumes.values())
 
+    def get(self, target_path: str) -> PublishedVolume | None:
+        return self._volumes.get(target_path)
+
     def in_namespace(self, namespace: str) -> list[PublishedVolume]:
         return [volume for volume in self._volumes.values() if volume.pod_namespace == namespace]
 
@@ -91,8 +94,7 @@ def _affected(
 
 
 def _objects_basis(volume: PublishedVolume) -> PublishedVolume:
-    """What objects are made from: not when the last refresh was, unless nothing else tells of new content."""
-    success = 0.0 if volume.data_directory else volume.last_success_time
+    """What objects are made from: not when the last refresh was. Of plain files see `plain_contents`."""
     # In what words a refresh failed again is no news.
     error = "failed" if volume.last_error else ""
-    return dataclasses.replace(volume, last_attempt_time=0.0, last_success_time=success, last_error=error)
+    return dataclasses.replace(volume, last_attempt_time=0.0, last_success_time=0.0, last_error=error)

@@ -65,12 +65,19 @@ def test_a_refresh_without_news_affects_nothing_and_is_remembered() -> None:
     assert volumes.all() == [later]
 
 
-def test_a_refresh_of_plain_files_affects_the_volume_as_nothing_else_tells_of_new_content() -> None:
+def test_a_refresh_that_fails_again_for_the_same_reason_affects_nothing() -> None:
     volumes = VolumeSet(Clock())
-    plain = dataclasses.replace(ONE, data_directory="")
-    volumes.apply(snapshot(plain))
-    later = dataclasses.replace(plain, last_success_time=2000.0)
-    assert volumes.apply(update(later)) == [plain, later]
+    failing = dataclasses.replace(
+        ONE, last_error="one", failure_reason="ProviderFailed", failing_since=1500.0, last_attempt_time=1500.0
+    )
+    volumes.apply(snapshot(ONE))
+    assert volumes.apply(update(failing)) == [ONE, failing]
+    again = dataclasses.replace(failing, last_error="other words", last_attempt_time=1600.0)
+    assert volumes.apply(update(again)) == []
+    for changes in ({"failure_reason": "ProviderDenied"}, {"failing_since": 1700.0}, {"last_error": ""}):
+        other = dataclasses.replace(again, **changes)
+        assert volumes.apply(update(other)) == [again, other]
+        volumes.apply(update(again))
 
 
 def test_a_volume_known_before_the_watch_outlives_a_snapshot_that_was_on_its_way() -> None:

@@ -20,7 +20,9 @@ class Silence(enum.StrEnum):
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SeenVolume:
     """One published volume as the node room tells of it. `last_success_time` is 0 when there was none yet (an adopted
-    volume); `last_error` is empty when the last refresh succeeded, and was redacted by who wrote it.
+    volume); `last_error` is empty when the last refresh succeeded, and was redacted by who wrote it, `failure_reason` the same
+    in one word, and `failing_since` is 0 then. `refresh_interval` is in seconds, 0: whenever kubelet asks, negative: never;
+    `due_time` is 0 when it is never due; `waits_for` says why what is due waits, and is empty when it does not.
     """
 
     target_path: str
@@ -32,6 +34,11 @@ class SeenVolume:
     last_attempt_time: float
     last_success_time: float
     last_error: str
+    failure_reason: str
+    failing_since: float
+    refresh_interval: float
+    due_time: float
+    waits_for: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

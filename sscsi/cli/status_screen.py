@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from sscsi.cli.status_failures import failed_publishes, failing_volumes
+from sscsi.cli.status_failures import failed_publishes, failing_volumes, late_volumes
 from sscsi.cli.status_layout import cut, plain, section, wrap
 from sscsi.cli.status_programs import REGISTRAR, ProgramReport
 from sscsi.cli.status_report import (
@@ -11,7 +11,7 @@ from sscsi.cli.status_report import (
     untold_problems,
 )
 from sscsi.cli.status_units import age_text, counted, mebibytes
-from sscsi.cli.status_volumes import VolumesReport
+from sscsi.cli.status_volumes import VolumesReport, overdue_seconds
 
 # `--json` has all of them.
 _SHOWN_PROBLEMS = 5
@@ -28,7 +28,8 @@ def render(report: Report) -> str:
     if report.running:
         lines += ["", *_programs(report)]
         lines += ["", *_facts(report)]
-        lines += section(failing_volumes(report.volumes))
+        lines += section(failing_volumes(report.volumes, report.time))
+        lines += section(late_volumes(report.volumes))
         lines += section(failed_publishes(report.volumes))
         lines += section(_problems(report))
     return "\n".join(map(plain, lines))
@@ -132,14 +133,15 @@ def _volumes(volumes: VolumesReport) -> str:
     parts = [f"{volumes.count} published"]
     if volumes.failing:
         parts.append(f"{volumes.failing} whose last refresh failed")
+    if volumes.late:
+        longest = max(map(overdue_seconds, volumes.items), default=0.0)
+        parts.append(f"{volumes.late} late" + (f" (up to {age_text(longest)})" if longest else ""))
     if volumes.adopted:
         parts.append(f"{volumes.adopted} adopted")
     if volumes.unknown:
         parts.append(f"{counted(volumes.unknown, 'mount')} that nobody knows yet")
-    ages = [item.last_success_seconds_ago for item in volumes.items]
-    known = [age for age in ages if age is not None]
-    if known:
-        parts.append(f"oldest success {age_text(max(known))} ago")
+    if volumes.oldest_success_seconds_ago is not None:
+        parts.append(f"oldest success {age_text(volumes.oldest_success_seconds_ago)} ago")
     if volumes.unpublished:
         parts.append(f"{volumes.unpublished} can't be published")
     if volumes.trouble:

@@ -102,6 +102,11 @@ def _volume(message: sscsi_pb2.Volume) -> SeenVolume:
         last_attempt_time=message.last_attempt_time,
         last_success_time=message.last_success_time,
         last_error=message.last_error,
+        failure_reason=message.failure_reason,
+        failing_since=message.failing_since,
+        refresh_interval=message.refresh_interval,
+        due_time=message.due_time,
+        waits_for=message.waits_for,
     )
 
 

@@ -118,12 +118,24 @@ def make_volume(name: str = "web-1", **changes: Any) -> SeenVolume:
         last_attempt_time=NOW - 40,
         last_success_time=NOW - 40,
         last_error="",
+        failure_reason="",
+        failing_since=0.0,
+        refresh_interval=120.0,
+        due_time=NOW + 80,
+        waits_for="",
     )
     return dataclasses.replace(volume, **changes)
 
 
-def make_failing(name: str = "web-9", *, age: float = 192.0, error: str = "no such secret") -> SeenVolume:
-    return make_volume(name, last_success_time=NOW - age, last_error=error)
+def make_failing(
+    name: str = "web-9", *, age: float = 192.0, error: str = "no such secret", **changes: Any
+) -> SeenVolume:
+    return make_volume(name, last_success_time=NOW - age, last_error=error, **changes)
+
+
+def make_late(name: str = "web-8", *, due: float = 60.0, **changes: Any) -> SeenVolume:
+    """Due for so many seconds, of an interval of 120."""
+    return make_volume(name, last_success_time=NOW - due - 120, due_time=NOW - due, **changes)
 
 
 def make_observation(**changes: Any) -> Observation:

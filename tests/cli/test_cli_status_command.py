@@ -370,3 +370,17 @@ def test_help_tells_what_it_is_for_and_its_codes() -> None:
         assert word in answer.stdout
     commands = subprocess.run([SSCSI, "--help"], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert "sscsi status" in commands.stdout
+
+
+def test_what_node_tells_of_a_refresh_arrives(appliance: Appliance) -> None:
+    (volume,) = appliance.node.volumes
+    volume.failure_reason, volume.last_error, volume.failing_since = "ProviderDenied", "no", 1_700_000_000.5
+    volume.refresh_interval, volume.due_time, volume.waits_for = 60.0, time.time() - 30, "kubelet's next call"
+    document = json.loads(status(appliance.directory, "--json", "--timeout=10s").stdout)
+    (item,) = document["volumes"]["items"]
+    assert (item["failure_reason"], item["failing_since"]) == ("ProviderDenied", 1_700_000_000.5)
+    assert (item["refresh_interval_seconds"], item["due"], item["late"]) == (60.0, True, True)
+    assert 30 <= item["due_seconds_ago"] < 30 + SECONDS
+    assert item["waits_for"] == "kubelet's next call"
+    assert document["volumes"]["late"] == 1
+    assert 40 <= document["volumes"]["oldest_success_seconds_ago"] < 40 + SECONDS

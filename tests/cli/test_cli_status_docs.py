@@ -14,6 +14,7 @@ from tests.cli.status_making import (
     MIB,
     NOW,
     make_failing,
+    make_late,
     make_observation,
     make_program,
     make_room,
@@ -50,8 +51,19 @@ def example() -> Observation:
         "rpc error: code = NotFound desc = fetching secret shop/db-password: no such version (provider 'aws', "
         "region eu-central-1)"
     )
-    volumes = [make_failing("web-7d9f8b6c5-x2x7p", age=15_120, error=error)]
-    volumes += [make_volume(f"web-{number}") for number in range(10)]
+    volumes = [
+        make_failing(
+            "web-7d9f8b6c5-x2x7p",
+            age=15_120,
+            error=error,
+            failing_since=NOW - 15_000,
+            failure_reason="ProviderFailed",
+        ),
+        make_late(
+            "job-4x9kq", due=63, waits_for="kubelet's next call: the service account tokens have expired"
+        ),
+    ]
+    volumes += [make_volume(f"web-{number}") for number in range(9)]
     volumes += [make_volume("old", adopted=True, last_success_time=0.0)]
     return make_observation(
         watchdog=make_watchdog(programs | {"statussync": restarted}),
@@ -131,6 +143,8 @@ def test_the_json_shape_of_version_1_keeps_its_names() -> None:
             "failing",
             "items",
             "last_failed_publish",
+            "late",
+            "oldest_success_seconds_ago",
             "trouble",
             "unknown",
             "unpublished",

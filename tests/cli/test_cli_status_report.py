@@ -13,6 +13,7 @@ from sscsi.cli.status_layout import WIDTH
 from sscsi.cli.status_observation import Observation, SeenVolumes, Silence
 from sscsi.cli.status_report import Report, judge
 from sscsi.cli.status_screen import render
+from sscsi.cli.status_units import age_text
 from sscsi.core.watchdog_state import PROGRAM_STATES
 from tests.cli.status_making import (
     NOW,
@@ -21,6 +22,7 @@ from tests.cli.status_making import (
     UPTIME,
     WATCHDOG_PID,
     make_failing,
+    make_late,
     make_observation,
     make_program,
     make_room,
@@ -218,6 +220,81 @@ def test_a_volume_whose_refresh_failed_is_a_reason_with_the_longest_age() -> Non
     assert report.volumes.items[0].last_success_seconds_ago == 192
 
 
+def test_the_volume_that_fails_the_longest_is_not_the_one_with_the_oldest_success() -> None:
+    volumes = (
+        make_failing("web-1", age=7200, failing_since=NOW - 60, failure_reason="ProviderDenied"),
+        make_failing("web-2", age=900, failing_since=NOW - 800, failure_reason="ClassNotFound"),
+    )
+    report = judge(make_observation(volumes=SeenVolumes(volumes=volumes, unknown=0)))
+    assert report.reasons == ("the last refresh of 2 of 2 volumes failed, the longest for 13m20s",)
+    assert [(item.pod, item.failure_reason, item.failing_since) for item in report.volumes.items] == [
+        ("web-2", "ClassNotFound", NOW - 800),
+        ("web-1", "ProviderDenied", NOW - 60),
+    ]
+    assert report.volumes.oldest_success_seconds_ago == 7200
+
+
+@pytest.mark.parametrize(
+    ("interval", "due", "is_due", "is_late"),
+    [
+        (120.0, -1, False, False),
+        (120.0, 0, True, False),
+        (120.0, 11.9, True, False),
+        (120.0, 12.1, True, True),
+        (10.0, 4.9, True, False),
+        (10.0, 5.1, True, True),
+        (0.0, 100, True, False),
+        (-1.0, 100, False, False),
+    ],
+)
+def test_late_is_more_than_a_tenth_of_the_interval_and_more_than_5_seconds(
+    interval: float, due: float, is_due: bool, is_late: bool
+) -> None:
+    volume = make_volume(refresh_interval=interval, due_time=NOW - due)
+    report = judge(make_observation(volumes=SeenVolumes(volumes=(volume,), unknown=0)))
+    (item,) = report.volumes.items
+    assert (item.due, item.late, report.volumes.late) == (is_due, is_late, int(is_late))
+    assert item.refresh_interval_seconds == interval
+    assert item.due_seconds_ago == (None if interval < 0 else pytest.approx(due))
+    assert report.healthy
+
+
+def test_a_volume_that_is_never_due_has_no_due_time() -> None:
+    volume = make_volume(refresh_interval=-1.0, due_time=0.0)
+    (item,) = judge(make_observation(volumes=SeenVolumes(volumes=(volume,), unknown=0))).volumes.items
+    assert (item.due, item.late, item.due_seconds_ago) == (False, False, None)
+
+
+def test_an_adopted_volume_is_due_since_it_was_found_and_not_since_the_machine_started() -> None:
+    volume = make_volume(
+        adopted=True, last_success_time=0.0, last_attempt_time=NOW - 30, due_time=NOW - 9_000_000
+    )
+    report = judge(make_observation(volumes=SeenVolumes(volumes=(volume,), unknown=0)))
+    (item,) = report.volumes.items
+    assert (item.due_seconds_ago, item.late) == (30, True)
+    assert report.healthy
+
+
+@pytest.mark.parametrize(
+    ("interval", "due", "turns"),
+    [(60.0, 119, False), (60.0, 121, True), (600.0, 599, False), (600.0, 601, True)],
+)
+def test_late_volumes_turn_the_verdict_when_kubelets_next_call_does_not_explain_it(
+    interval: float, due: float, turns: bool
+) -> None:
+    late = make_late("web-1", due=due, refresh_interval=interval, waits_for="kubelet's next call: x")
+    found = reasons(volumes=SeenVolumes(volumes=(make_volume(), late), unknown=0))
+    told = f"the refresh of 1 of 2 volumes does not come, the oldest due for {age_text(due)}: "
+    assert found == ((f"{told}it waits for kubelet's next call: x",) if turns else ())
+
+
+def test_a_volume_that_fails_and_is_late_is_one_reason() -> None:
+    volume = make_failing("web-1", due_time=NOW - 9000, failing_since=NOW - 9000)
+    report = judge(make_observation(volumes=SeenVolumes(volumes=(volume,), unknown=0)))
+    assert report.reasons == ("the last refresh of 1 of 1 volume failed, the longest for 2h30m",)
+    assert (report.volumes.failing, report.volumes.late) == (1, 1)
+
+
 def test_an_adopted_volume_is_no_reason_and_has_no_age() -> None:
     adopted = make_volume(adopted=True, last_success_time=0.0)
     report = judge(make_observation(volumes=SeenVolumes(volumes=(adopted,), unknown=2)))
@@ -240,11 +317,16 @@ def test_another_problem_of_node_is_a_reason_of_its_own() -> None:
 
 def test_who_may_not_list_the_volumes_has_nodes_count() -> None:
     node = make_room(
-        "node", volumes="7", volumes_whose_last_refresh_failed="1", problems=["class a for pod b failed: c"]
+        "node",
+        volumes="7",
+        volumes_late="2",
+        volumes_whose_last_refresh_failed="1",
+        problems=["class a for pod b failed: c"],
     )
     report = judge(make_observation(rooms=make_rooms(node=node), volumes=Silence.FORBIDDEN))
     assert report.reasons == ("the last refresh of 1 of 7 volumes failed",)
     assert report.volumes.trouble
+    assert report.volumes.late == 2
     assert judge(make_observation(volumes=Silence.FORBIDDEN)).healthy
 
 
@@ -423,6 +505,11 @@ OBSERVATIONS = st.builds(
                 last_success_time=TIMES,
                 last_attempt_time=TIMES,
                 last_error=TEXTS,
+                failure_reason=TEXTS,
+                failing_since=TIMES,
+                refresh_interval=st.just(-1.0) | TIMES,
+                due_time=TIMES,
+                waits_for=TEXTS,
             ),
             max_size=20,
         ).map(tuple),

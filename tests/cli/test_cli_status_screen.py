@@ -17,6 +17,7 @@ from tests.cli.status_making import (
     NOW,
     PIDS,
     make_failing,
+    make_late,
     make_observation,
     make_program,
     make_room,
@@ -108,6 +109,49 @@ def test_volumes_that_fail_with_one_error_stand_together_however_many() -> None:
     ]
     assert [line for line in lines if "no route" in line] == lines[-3:]
     assert len(lines) < 25
+
+
+def test_since_when_a_refresh_fails_and_why_in_one_word() -> None:
+    alone = make_failing(
+        "web-1", age=9000, error="a", failing_since=NOW - 8950, failure_reason="ProviderDenied"
+    )
+    together = [
+        make_failing(
+            f"web-{number}", error="b", failing_since=NOW - 100 * number, failure_reason="WriteFailed"
+        )
+        for number in (2, 3)
+    ]
+    lines = screen(volumes=SeenVolumes(volumes=(alone, *together), unknown=0))
+    assert lines[0] == "NOT HEALTHY: the last refresh of 3 of 3 volumes failed, the longest for 2h29m"
+    assert " ".join(lines[-6:]) == (
+        "shop/web-1, class web-shop: failing for 2h29m (ProviderDenied), last success 2h30m ago, last tried 40s ago "
+        "a "
+        "2 volumes, the longest failing for 5m00s (WriteFailed), the oldest success 3m12s ago: shop/web-3, shop/web-2 "
+        "b"
+    )
+
+
+def test_volumes_that_are_late_are_counted_and_the_first_ones_named() -> None:
+    late = tuple(make_late(f"web-{number}", due=20 + number) for number in range(7))
+    waiting = make_late("web-9", due=115, waits_for="kubelet's next call: the tokens have expired")
+    failing = make_failing("web-f", due_time=NOW - 20)
+    lines = screen(volumes=SeenVolumes(volumes=(*late, waiting, failing, make_volume()), unknown=0))
+    assert about(lines, "Volumes").startswith(
+        "10 published, 1 whose last refresh failed, 9 late (up to 1m55s), "
+    )
+    start = lines.index("Volumes whose refresh is late; nothing failed:")
+    assert lines[start + 1 :] == [
+        "shop/web-9, class web-shop: due for 1m55s, every 2m; it waits for kubelet's next call: the tokens",
+        "have expired",
+        *(f"shop/web-{number}, class web-shop: due for {20 + number}s, every 2m" for number in (6, 5, 4, 3)),
+        "and 3 volumes more (--json has all)",
+    ]
+
+
+def test_who_may_not_list_the_volumes_is_told_how_many_are_late() -> None:
+    node = make_room("node", volumes="7", volumes_late="2")
+    lines = screen(rooms=make_rooms(node=node), volumes=Silence.FORBIDDEN)
+    assert about(lines, "Volumes") == "7 published, 2 late, not listed: only root may list them"
 
 
 def test_of_many_errors_three_are_told_in_full_and_each_further_one_in_a_line() -> None:

@@ -24,6 +24,8 @@ PID = "pid"
 STATE = "state"
 ADDRESS = "address"
 DRIVER = "driver"
+TRIGGER = "trigger"
+SHARED = "shared"
 
 ALL = (
     METHOD,
@@ -47,6 +49,8 @@ ALL = (
     STATE,
     ADDRESS,
     DRIVER,
+    TRIGGER,
+    SHARED,
     STAGES,
     ERROR,
     STACK,

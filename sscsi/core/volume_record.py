@@ -32,7 +32,8 @@ class VolumeRecord:
 
     `last_error` and `failure_reason` (a word of `failure_reason`) are empty when the last attempt succeeded, and
     `failing_since` is 0 then. `renew_time` and `expiry_time` are of the certificate in the content that is to be renewed
-    first: when two thirds of its life are over, and all of it; 0 when there is none. `class_ask` and `pod_ask` are the
+    first: when two thirds of its life are over, and all of it; 0 when there is none. `class_interval` is what the class said of
+    the refresh interval at the last success, as it is written there. `class_ask` and `pod_ask` are the
     wishes for a refresh, annotations of the class and the pod, that the last success honoured.
     """
 
@@ -60,6 +61,7 @@ class VolumeRecord:
     failing_since: float = 0.0
     renew_time: float = 0.0
     expiry_time: float = 0.0
+    class_interval: str = ""
     class_ask: str = ""
     pod_ask: str = ""
 

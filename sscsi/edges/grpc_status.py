@@ -55,6 +55,12 @@ CLASSES_CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
     errors.ClassNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.ClassInvalidError: grpc.StatusCode.FAILED_PRECONDITION,
 }
+# Where `sscsi.v1.Volumes` does: nothing that was asked for exists, which is no matter of a CSI path.
+VOLUMES_CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
+    errors.VolumeNotFoundError: grpc.StatusCode.FAILED_PRECONDITION,
+}
+ErrorCodes = Mapping[type[errors.SscsiError], grpc.StatusCode]
+"""Rows of CODES, or others in their place."""
 _BY_NUMBER = {int(code.value[0]): code for code in grpc.StatusCode}
 # Go's spelling of the codes, as it appears in error texts that users grep.
 _IRREGULAR_GO_NAMES = {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
@@ -73,9 +79,14 @@ def status_of(
 ) -> grpc.StatusCode:
     """The gRPC status of an error; a row of `overrides` goes before that of CODES."""
     if isinstance(error, errors.ProviderCallError):
-        code = _BY_NUMBER.get(error.code, grpc.StatusCode.UNKNOWN)
-        return grpc.StatusCode.UNKNOWN if code is grpc.StatusCode.OK else code
+        return code_of(error.code)
     return overrides.get(type(error), CODES[type(error)])
+
+
+def code_of(number: int) -> grpc.StatusCode:
+    """The code of an error's number; UNKNOWN for OK, which no error has, and for numbers that gRPC has not."""
+    code = _BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN)
+    return grpc.StatusCode.UNKNOWN if code is grpc.StatusCode.OK else code
 
 
 class StatusInterceptor(grpc.ServerInterceptor):

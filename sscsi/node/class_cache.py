@@ -48,6 +48,10 @@ class ClassCache:
             return known
         return None
 
+    def look_again(self, namespace: str, name: str) -> None:
+        """The class has changed: it is asked for anew, and is good only while nobody can be asked."""
+        self._entry(namespace, name).read_at = float("-inf")
+
     def get(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
         """The class. Raises ClassNotFoundError, ClassInvalidError, ClusterUnavailableError."""
         entry = self._entry(namespace, name)

@@ -7,166 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from sscsi import __version__
 from sscsi.core.endpoint import Endpoint, parse_endpoint
+from sscsi.core.refresh_interval import NodeInterval, node_interval
 from sscsi.errors import ConfigError
 from sscsi.node.audit import check_destination
+from sscsi.node.node_flags import OWN_FLAGS, UPSTREAM_FLAGS
 from sscsi.process.flags import Flag, Flags, TextRequestedError
 from sscsi.process.flags import parse as parse_flags
 from sscsi.process.run import LOG_FLAGS
 
 PROGRAM = "sscsi-node"
-_MIB = 1024 * 1024
 _MAX_CONTENT_BYTES = 1024**4
-_LATER = "its feature comes with a later release."
-_NO_GO = "it belongs to Go's profiler."
-_STDERR = "logs go to stderr only."
-
-_UPSTREAM_FLAGS = (
-    Flag(
-        name="endpoint",
-        default="unix://tmp/csi.sock",
-        help="CSI endpoint to listen on: unix:// or tcp://.",
-        variable="CSI_ENDPOINT",
-    ),
-    Flag(
-        name="drivername",
-        default="secrets-store.csi.k8s.io",
-        help="Name of the driver, answered by GetPluginInfo.",
-    ),
-    Flag(
-        name="nodeid",
-        default="",
-        help="Name of the node, answered by NodeGetInfo; without it the host name.",
-        variable="KUBE_NODE_NAME",
-    ),
-    Flag(
-        name="provider-volume",
-        default="/var/run/secrets-store-csi-providers",
-        help="Directory of provider sockets, searched last.",
-    ),
-    Flag(
-        name="additional-provider-volume-paths",
-        default="/etc/kubernetes/secrets-store-csi-providers",
-        help="More directories of provider sockets, comma separated, searched first and in this order.",
-    ),
-    Flag(
-        name="enable-secret-rotation",
-        default=False,
-        help="Fetch content again when kubelet republishes a volume.",
-    ),
-    Flag(
-        name="rotation-poll-interval",
-        default=120.0,
-        help="Age of the content from which a republish fetches it again; 0 or less: at every republish.",
-    ),
-    Flag(name="max-call-recv-msg-size", default=4 * _MIB, help="Largest answer of a provider, in bytes."),
-    Flag(name="version", default=False, help="Print the version as JSON and leave."),
-    Flag(
-        name="metrics-addr",
-        default=":8095",
-        help="Address of the metrics page; 0 switches it off.",
-        no_effect=_LATER,
-    ),
-    Flag(
-        name="metrics-backend",
-        default="Prometheus",
-        help="Kind of the metrics page; only Prometheus.",
-        no_effect=_LATER,
-    ),
-    Flag(
-        name="provider-health-check",
-        default=False,
-        help="Ask every provider for its version now and then, and tell which do not answer.",
-    ),
-    Flag(name="provider-health-check-interval", default=120.0, help="How often that is done."),
-    Flag(
-        name="kubeconfig",
-        default="",
-        help="Path of a kubeconfig file, which `sscsi run` gives to status-sync: the node room does not talk to the API.",
-        variable="KUBECONFIG",
-    ),
-    Flag(name="enable-pprof", default=False, help="Serve profiles.", no_effect=_NO_GO),
-    Flag(name="pprof-port", default=6065, help="Port of the profiles.", no_effect=_NO_GO),
-    Flag(
-        name="vmodule",
-        default="",
-        help="Verbosity by Go source file.",
-        no_effect="there are no Go source files.",
-    ),
-    Flag(name="logtostderr", default=True, help="Log to stderr.", no_effect=_STDERR),
-    Flag(name="alsologtostderr", default=False, help="Log to stderr too.", no_effect=_STDERR),
-    Flag(name="stderrthreshold", default="2", help="Least severity on stderr.", no_effect=_STDERR),
-    Flag(name="log_dir", default="", help="Directory of log files.", no_effect=_STDERR),
-    Flag(name="log_file", default="", help="Log file.", no_effect=_STDERR),
-    Flag(name="log_file_max_size", default=1800, help="Largest log file, in MiB.", no_effect=_STDERR),
-    Flag(
-        name="add_dir_header",
-        default=False,
-        help="Directory in each line's header.",
-        no_effect="the program's name is there.",
-    ),
-    Flag(name="skip_headers", default=False, help="No headers.", no_effect="every line has one."),
-    Flag(name="one_output", default=False, help="One file a severity.", no_effect=_STDERR),
-    Flag(name="skip_log_headers", default=False, help="No headers in files.", no_effect=_STDERR),
-    Flag(
-        name="log_backtrace_at",
-        default="",
-        help="Stack trace at a line.",
-        no_effect="there are no Go source files.",
-    ),
-)
-_OWN_FLAGS = (
-    Flag(
-        name="run-dir",
-        default="/run/sscsi",
-        help="Directory of the appliance's own sockets.",
-        variable="SSCSI_RUN_DIR",
-    ),
-    Flag(
-        name="state-dir",
-        default="",
-        help="Directory of the records of published volumes; without it `records` beside the endpoint's socket.",
-        variable="SSCSI_STATE_DIR",
-    ),
-    Flag(
-        name="provider-dirs",
-        default="",
-        help="The whole list of provider directories, comma separated, searched left to right; without it "
-        "--additional-provider-volume-paths, then --provider-volume. RUN_DIR/providers goes before either.",
-        variable="SSCSI_PROVIDER_DIRS",
-    ),
-    Flag(
-        name="content-limit",
-        default=64 * _MIB,
-        help="Largest content of one volume, in bytes; the tmpfs has twice that, for the swap.",
-    ),
-    Flag(
-        name="provider-timeout",
-        default=100.0,
-        help="Longest call to a provider; the caller's deadline less 5s if that is sooner.",
-    ),
-    Flag(
-        name="secret-wait",
-        default=2.0,
-        help="How long a first publish waits for the Secrets of its class; 0: not at all.",
-    ),
-    Flag(
-        name="max-publishes-per-provider",
-        default=128,
-        help="Publishes that may be with one provider at once.",
-    ),
-    Flag(
-        name="max-waiting-publishes",
-        default=1000,
-        help="Publishes that may wait for that, over all providers.",
-    ),
-    Flag(
-        name="audit-log",
-        default="",
-        help="Absolute path of a file, or `-` for stdout, for one JSON line about each delivery and refresh; empty: none.",
-        variable="SSCSI_AUDIT_LOG",
-    ),
-    Flag(name="stop-grace", default=10.0, help="How long calls in flight may go on after SIGTERM."),
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +28,13 @@ class NodeConfig:
     node_id: str
     provider_directories: tuple[str, ...]
     rotation: bool
-    rotation_interval_seconds: float
+    interval: NodeInterval
+    interval_problems: tuple[str, ...]
+    """What is wrong with the flags about it, a line each; the room runs with the defaults."""
+    own_clock: bool
+    max_refreshes_per_provider: int
+    max_refreshes_per_second: int
+    sharing_providers: frozenset[str]
     max_answer_bytes: int
     run_directory: str
     state_directory: str
@@ -202,6 +58,8 @@ class NodeConfig:
             ("content-limit", self.content_limit_bytes),
             ("provider-timeout", self.provider_timeout_seconds),
             ("max-publishes-per-provider", self.max_publishes_per_provider),
+            ("max-refreshes-per-provider", self.max_refreshes_per_provider),
+            ("max-refreshes-per-second", self.max_refreshes_per_second),
             ("provider-health-check-interval", self.provider_health_check_interval_seconds),
         ):
             if value <= 0:
@@ -230,7 +88,7 @@ def flags_for(environ: Mapping[str, str]) -> tuple[Flag, ...]:
         default=in_kubernetes,
         help="Refuse to publish where a mount would not reach the host; false by default with SSCSI_CLUSTER=dir:PATH.",
     )
-    return (*_UPSTREAM_FLAGS, *_OWN_FLAGS, propagation, *LOG_FLAGS)
+    return (*UPSTREAM_FLAGS, *OWN_FLAGS, propagation, *LOG_FLAGS)
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> NodeConfig:
@@ -244,13 +102,21 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> NodeConfig:
         )
     endpoint = _endpoint(flags)
     run_directory = flags.text("run-dir")
+    interval, interval_problems = _interval(flags)
     return NodeConfig(
         endpoint=endpoint,
         driver_name=flags.text("drivername"),
         node_id=flags.text("nodeid"),
         provider_directories=_provider_directories(flags),
         rotation=flags.boolean("enable-secret-rotation"),
-        rotation_interval_seconds=flags.seconds("rotation-poll-interval"),
+        interval=interval,
+        interval_problems=interval_problems,
+        own_clock=flags.boolean("refresh-between-republishes"),
+        max_refreshes_per_provider=flags.integer("max-refreshes-per-provider"),
+        max_refreshes_per_second=flags.integer("max-refreshes-per-second"),
+        sharing_providers=frozenset(
+            filter(None, map(str.strip, flags.text("share-provider-calls").split(",")))
+        ),
         max_answer_bytes=flags.integer("max-call-recv-msg-size"),
         run_directory=run_directory,
         state_directory=flags.text("state-dir") or _default_state_directory(endpoint, run_directory),
@@ -267,6 +133,13 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> NodeConfig:
         log_as_json=flags.boolean("log-format-json"),
         log_verbosity=flags.integer("v"),
         flags=flags,
+    )
+
+
+def _interval(flags: Flags) -> tuple[NodeInterval, tuple[str, ...]]:
+    floor = "rotation-poll-interval-floor"
+    return node_interval(
+        flags.text("rotation-poll-interval"), flags.text(floor) if flags.is_given(floor) else None
     )
 
 

@@ -3,25 +3,21 @@
 Series are there, with 0, before anything happens: those without a provider from the start, those of a provider from
 its first use. Of what can go wrong, that is each of upstream's five words for `error_type` and each reason of a failed
 refresh; of the gRPC codes only those that providers have for what happens to them (`_USUAL_RESULTS`). That makes about
-60 lines a provider, and at most PROVIDER_LIMIT providers and OTHER.
+60 lines a provider; `ProviderLabels` bounds the providers.
 """
 
-import re
 import threading
 from collections.abc import Mapping
 
 import grpc
 
 from sscsi.core.failure_reason import REASONS, failure_reason
-from sscsi.core.prometheus import Counter, Family, Histogram
+from sscsi.core.prometheus import UPSTREAM_BOUNDS, UPSTREAM_OS, Counter, Family, Histogram
+from sscsi.core.provider_labels import ProviderLabels
 from sscsi.edges.grpc_status import GO_NAMES
 from sscsi.errors import ProviderNotFoundError, SscsiError
 from sscsi.node.error_types import UPSTREAM_WORDS, error_type
 
-PROVIDER_LIMIT = 32
-# Of those, names that have no socket: any class may name any provider.
-ABSENT_PROVIDER_LIMIT = 16
-OTHER = "other"
 ANSWER_INVALID = "AnswerInvalid"
 RESULTS = (*GO_NAMES.values(), ANSWER_INVALID)
 """Values of `result` of a call to a provider."""
@@ -43,16 +39,12 @@ _USUAL_RESULTS = (
     _UNKNOWN,
     ANSWER_INVALID,
 )
-_OS = {"os_type": "linux"}
+_OS = UPSTREAM_OS
 # Upstream's code knows no other value.
 _ROTATED = {**_OS, "rotated": "true"}
-# Eleven steps from 0.1 to 2, each by the same factor, as upstream computes them.
-_UPSTREAM_BOUNDS = (*(0.1 * (2 / 0.1) ** (step / 10) for step in range(10)), 2.0)
 _STAGE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CALL_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 _LATENESS_BOUNDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
-# Upstream's rule for the name of a provider; one that breaks it has no socket.
-_PROVIDER_NAME = re.compile("[a-zA-Z0-9_-]{1,30}")
 
 
 class NodeMetrics:
@@ -60,7 +52,8 @@ class NodeMetrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._providers: set[str] = set()
+        self._labels = ProviderLabels()
+        self._shown: set[str] = set()
         self._make_publish_counters()
         self._make_rotation_counters()
         self._make_refresh_counters()
@@ -207,7 +200,7 @@ class NodeMetrics:
         self._reconcile_seconds = Histogram(
             "rotation_reconcile_duration_sec",
             "Distribution of how long it took to rotate secrets-store content for pods",
-            bounds=_UPSTREAM_BOUNDS,
+            bounds=UPSTREAM_BOUNDS,
             const=_OS,
         )
         self._reconcile_seconds.zero()
@@ -262,15 +255,10 @@ class NodeMetrics:
         )
 
     def _label(self, provider: str, error: SscsiError | None = None) -> str:
-        """The provider's name when it has or gets a place, else OTHER."""
-        if not provider or provider in self._providers:
-            return provider
-        is_absent = isinstance(error, ProviderNotFoundError)
-        limit = ABSENT_PROVIDER_LIMIT if is_absent else PROVIDER_LIMIT
-        has_place = len(self._providers - {OTHER}) < limit and _PROVIDER_NAME.fullmatch(provider)
-        label = provider if has_place else OTHER
-        if label not in self._providers:
-            self._providers.add(label)
+        """The value of the label `provider`, with every series of it there from now on."""
+        label = self._labels.label(provider, is_absent=isinstance(error, ProviderNotFoundError))
+        if label and label not in self._shown:
+            self._shown.add(label)
             self._zero_upstream(label)
             self._zero_ours(label)
         return label

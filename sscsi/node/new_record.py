@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+from sscsi.core.annotations import INTERVAL, MAX_ASK, REFRESH_AT
+from sscsi.core.certificate_life import CertificateLife
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.node.content import Content
@@ -23,9 +25,13 @@ def record_delivery(
     *,
     provider_class: SecretProviderClass,
     object_versions: Versions,
+    life: CertificateLife | None,
+    pod_ask: str,
 ) -> VolumeRecord:
-    """The record of content that the provider delivered now."""
-    now = time.time()
+    """The record of content that the provider delivered now; `life` is that of its certificates, `pod_ask` what the
+    pod's annotation asked for.
+    """
+    now, annotations = time.time(), provider_class.annotations
     return VolumeRecord(
         **_place(request, boot_id, device, content),
         class_uid=provider_class.uid,
@@ -37,6 +43,11 @@ def record_delivery(
         success_time=now,
         success_boottime=boottime(),
         last_error="",
+        renew_time=life.renew_time if life else 0.0,
+        expiry_time=life.expiry_time if life else 0.0,
+        class_interval=annotations.get(INTERVAL, "")[:MAX_ASK],
+        class_ask=annotations.get(REFRESH_AT, "")[:MAX_ASK],
+        pod_ask=pod_ask,
     )
 
 

@@ -5,8 +5,9 @@ import contextlib
 import grpc
 
 from sscsi.core.target_path import clean_target_path, kubelet_volume
-from sscsi.errors import InvalidRequestError, UnsupportedError, VolumeNotFoundError
+from sscsi.errors import InvalidRequestError, SscsiError, UnsupportedError, VolumeNotFoundError
 from sscsi.node.deadline import Deadline
+from sscsi.node.metrics import NodeMetrics
 from sscsi.node.publish import Publisher
 from sscsi.node.publish_request import parse_publish
 from sscsi.node.unpublish import Unpublisher
@@ -32,6 +33,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         node_id: str,
         publisher: Publisher,
         unpublisher: Unpublisher,
+        metrics: NodeMetrics,
         mounter: Mounter,
         trees: FileTrees,
         volumes: Volumes,
@@ -39,6 +41,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         self._node_id = node_id
         self._publisher = publisher
         self._unpublisher = unpublisher
+        self._metrics = metrics
         self._mounter = mounter
         self._trees = trees
         self._volumes = volumes
@@ -52,7 +55,12 @@ class NodeService(csi_pb2_grpc.NodeServicer):
     def NodeUnpublishVolume(
         self, request: csi_pb2.NodeUnpublishVolumeRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.NodeUnpublishVolumeResponse:
-        self._unpublisher.unpublish(request)
+        try:
+            self._unpublisher.unpublish(request)
+        except SscsiError:
+            self._metrics.unpublish_failed()
+            raise
+        self._metrics.unpublish_succeeded()
         return csi_pb2.NodeUnpublishVolumeResponse()
 
     def NodeGetCapabilities(

@@ -1,10 +1,14 @@
 """What the node room tells of itself on its state socket."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.node.failed_publishes import FailedPublish
+from sscsi.node.provider_gates import ProviderGates
+from sscsi.node.provider_health import ProviderHealth
+from sscsi.node.volume_figures import VolumeFigures, is_late
 from sscsi.node.volumes import Volumes
 
 HEALING = "looking at the volumes that are there"
@@ -19,15 +23,27 @@ class NodeState:
     """`phase` is one of the words above. `provider_names` lists the providers found now; it only reads directories."""
 
     def __init__(
-        self, volumes: Volumes, provider_names: Callable[[], Sequence[str]], *, socket_path: str
+        self,
+        volumes: Volumes,
+        provider_names: Callable[[], Sequence[str]],
+        *,
+        figures: Callable[[], Sequence[VolumeFigures]],
+        health: ProviderHealth,
+        gates: ProviderGates,
+        config_problems: Sequence[str],
+        socket_path: str,
     ) -> None:
         self._volumes = volumes
         self._provider_names = provider_names
+        self._figures = figures
+        self._health = health
+        self._gates = gates
+        self._config_problems = config_problems
         self._socket_path = socket_path
         self.phase = WAITING
 
     def look(self) -> RoomStatus:
-        records = self._volumes.all()
+        records, now = self._volumes.all(), time.time()
         failed = [record for record in records if record.last_error]
         return RoomStatus(
             state=self.phase,
@@ -37,9 +53,16 @@ class NodeState:
                 "volumes_whose_last_refresh_failed": str(len(failed)),
                 "providers": ",".join(self._provider_names()),
                 "socket": self._socket_path,
+                "volumes_late": str(sum(is_late(figures, now) for figures in self._figures())),
+                **self._health.facts(),
                 **_failed_publishes(self._volumes.failed()),
             },
-            problems=[_problem(record) for record in failed[:_SHOWN_PROBLEMS]],
+            problems=[
+                *self._config_problems,
+                *self._health.problems(),
+                *(_circuit_problem(name) for name, is_open in self._gates.circuits().items() if is_open),
+                *(_problem(record) for record in failed[:_SHOWN_PROBLEMS]),
+            ],
         )
 
 
@@ -56,6 +79,10 @@ def _failed_publishes(failed: Sequence[FailedPublish]) -> Mapping[str, str]:
             "last_failed_publish_error": last.error,
         }
     return facts
+
+
+def _circuit_problem(provider: str) -> str:
+    return f"provider {provider} failed so often that it is asked only now and then (its circuit is open)"
 
 
 def _problem(record: VolumeRecord) -> str:

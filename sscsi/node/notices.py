@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from sscsi.core.pod_event import PodEvent
+from sscsi.core.volume_record import VolumeRecord
 from sscsi.errors import (
     ClassInvalidError,
     ClassMissingInRequestError,
@@ -54,8 +55,8 @@ class Notices:
         return taken
 
 
-def make_notice(request: PublishRequest, reason: str, error: SscsiError) -> PodEvent:
-    """The notice of a publish that failed: the text that kubelet gets, which has no secret in it, and the cure."""
+def make_notice(request: PublishRequest | VolumeRecord, reason: str, error: SscsiError) -> PodEvent:
+    """The notice of a publish or a refresh that failed: the text that kubelet gets, which has no secret in it, and the cure."""
     cure = _CURES.get(type(error), "").format(namespace=request.pod_namespace)
     return PodEvent(
         pod_namespace=request.pod_namespace,

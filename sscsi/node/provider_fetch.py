@@ -1,31 +1,62 @@
 """Asking a provider for a volume's content, and judging the answer."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from typing import Protocol
 
+from sscsi.core.failure_reason import CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from sscsi.core.fetch_identity import fetch_identity, may_share
 from sscsi.core.file_plan import PlannedFile, check_files
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.provider_request import PERMISSION, attributes_json, secrets_json
 from sscsi.core.redaction import clean_message, sensitive_lines
-from sscsi.errors import ContentTooLargeError, ProviderAnswerError, ProviderCallError, ProviderNotFoundError
+from sscsi.errors import (
+    ContentTooLargeError,
+    ProviderAnswerError,
+    ProviderCallError,
+    ProviderNotFoundError,
+    SscsiError,
+)
 from sscsi.node.deadline import Deadline
 from sscsi.node.publish_request import PublishRequest
+from sscsi.node.shared_calls import Moment, SharedCalls
 from sscsi.ports import ProviderAnswer, ProviderRequest, Providers
 
 Versions = tuple[tuple[str, str], ...]
 
+# A provider that ends a call so is away or asked too often; with any other code it has answered.
+AWAY_CODES = frozenset({CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE})
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A provider's answer that passed every check. No files: the provider writes the target path itself."""
+    """A provider's answer that passed every check. No files: the provider writes the target path itself.
+
+    `is_shared`: the call was made for another pod of equal identity.
+    """
 
     files: tuple[PlannedFile, ...]
     object_versions: Versions
+    is_shared: bool = False
+
+
+class CallObserver(Protocol):
+    """Who wants to know of each call to a provider."""
+
+    def provider_called(self, provider: str, error: SscsiError | None, seconds: float) -> None:
+        """A call ended, with `error` or an answer, after `seconds`."""
+
+    def provider_call_shared(self, provider: str) -> None:
+        """A call was spared."""
 
 
 class ProviderFetch:
-    """Fetches content. `waiting` wraps every wait for a provider (the pool's `blocked`)."""
+    """Fetches content. `waiting` wraps every wait for a provider (the pool's `blocked`).
+
+    `sharing_providers` are those whose classes share calls without asking for it.
+    """
 
     def __init__(
         self,
@@ -34,11 +65,29 @@ class ProviderFetch:
         timeout_seconds: float,
         content_limit_bytes: int,
         waiting: Callable[[], AbstractContextManager[None]],
+        shared_calls: SharedCalls,
+        sharing_providers: frozenset[str],
+        observer: CallObserver,
     ) -> None:
         self._providers = providers
         self._timeout_seconds = timeout_seconds
         self._content_limit_bytes = content_limit_bytes
         self._waiting = waiting
+        self._shared_calls = shared_calls
+        self._sharing_providers = sharing_providers
+        self._observer = observer
+
+    def identity(self, request: PublishRequest, provider_class: SecretProviderClass) -> str:
+        """What other requests' must be equal to for a shared call; empty when the request shares none."""
+        if not may_share(provider_class, self._sharing_providers):
+            return ""
+        return fetch_identity(
+            provider_class,
+            service_account=request.service_account,
+            volume_context=request.volume_context,
+            tokens=request.tokens,
+            secrets=request.secrets,
+        )
 
     def fetch(
         self,
@@ -46,32 +95,82 @@ class ProviderFetch:
         provider_class: SecretProviderClass,
         current: Versions,
         deadline: Deadline,
+        moment: Moment | None = None,
     ) -> Fetched:
-        """Call the provider; with `current` versions once more without them when that fails, because some
+        """Call the provider, or share a call: one of the `moment`, when there is one, else one that is under way.
+
+        With `current` versions, which a shared call never has, once more without them when that fails, because some
         providers then read the files they believe to be in place (reference providers.md, AWS).
 
         Raises ProviderNotFoundError, ProviderCallError, ProviderAnswerError, ContentTooLargeError, each in
         upstream's words and without anything secret.
         """
+        identity = self.identity(request, provider_class)
+        if identity:
+            return self._judged(
+                request, lambda: self._share(request, provider_class, identity, deadline, moment)
+            )
         try:
-            return self._fetch(request, provider_class, current, deadline)
+            return self._judged(
+                request, lambda: (self._ask(request, provider_class, current, deadline), False)
+            )
         except (ProviderCallError, ProviderAnswerError):
             if not current:
                 raise
-        return self._fetch(request, provider_class, (), deadline)
+        return self._judged(request, lambda: (self._ask(request, provider_class, (), deadline), False))
 
-    def _fetch(
+    def _judged(self, request: PublishRequest, call: Callable[[], tuple[ProviderAnswer, bool]]) -> Fetched:
+        files: tuple[PlannedFile, ...] = ()
+        try:
+            answer, is_shared = call()
+            files = answer.files
+            return self._judge(answer, is_shared=is_shared)
+        except ProviderCallError as error:
+            raise ProviderCallError(failure_text(request, error, files), code=error.code) from error
+        except ProviderAnswerError as error:
+            raise ProviderAnswerError(
+                failure_text(request, error, files), provider_code=error.provider_code
+            ) from error
+        except (ProviderNotFoundError, ContentTooLargeError) as error:
+            raise type(error)(failure_text(request, error, files)) from error
+
+    def _share(
+        self,
+        request: PublishRequest,
+        provider_class: SecretProviderClass,
+        identity: str,
+        deadline: Deadline,
+        moment: Moment | None,
+    ) -> tuple[ProviderAnswer, bool]:
+        """The answer to a call for this request or for an equal one, and whether it was for another."""
+
+        def ask() -> ProviderAnswer:
+            return self._ask(request, provider_class, (), deadline)
+
+        if moment is not None:
+            answer, is_shared = moment.call(identity, ask)
+        else:
+            answer, is_shared = self._shared_calls.call(
+                identity, ask, timeout_seconds=deadline.for_others(self._timeout_seconds)
+            )
+        if is_shared:
+            self._observer.provider_call_shared(provider_class.provider)
+        return answer, is_shared
+
+    def _ask(
         self,
         request: PublishRequest,
         provider_class: SecretProviderClass,
         current: Versions,
         deadline: Deadline,
-    ) -> Fetched:
-        files: tuple[PlannedFile, ...] = ()
+    ) -> ProviderAnswer:
+        """One call. What is secret in the request is in no text that comes back: others may share it."""
+        provider, begun = provider_class.provider, time.monotonic()
+        failure: SscsiError | None = None
         try:
             with self._waiting():
                 answer = self._providers.mount(
-                    provider_class.provider,
+                    provider,
                     ProviderRequest(
                         attributes=attributes_json(
                             provider_class.parameters, request.volume_context, request.tokens
@@ -83,21 +182,33 @@ class ProviderFetch:
                     ),
                     timeout_seconds=deadline.for_others(self._timeout_seconds),
                 )
-            files = answer.files
-            return self._judge(answer)
+            if answer.error_code:
+                code = clean_message(answer.error_code, request.sensitive())
+                failure = ProviderAnswerError(f"mount request failed with provider error code {code}")
+                answer = dataclasses.replace(answer, error_code=code)
         except ProviderCallError as error:
-            raise ProviderCallError(failure_text(request, error, files), code=error.code) from error
-        except (ProviderNotFoundError, ProviderAnswerError, ContentTooLargeError) as error:
-            raise type(error)(failure_text(request, error, files)) from error
+            failure = ProviderCallError(clean_message(str(error), request.sensitive()), code=error.code)
+            raise failure from error
+        except SscsiError as error:
+            failure = error
+            raise
+        finally:
+            self._observer.provider_called(provider, failure, time.monotonic() - begun)
+        return answer
 
-    def _judge(self, answer: ProviderAnswer) -> Fetched:
+    def _judge(self, answer: ProviderAnswer, *, is_shared: bool) -> Fetched:
         if answer.error_code:
-            raise ProviderAnswerError(f"mount request failed with provider error code {answer.error_code}")
+            raise ProviderAnswerError(
+                f"mount request failed with provider error code {answer.error_code}",
+                provider_code=answer.error_code,
+            )
         if not answer.object_versions:
             raise ProviderAnswerError("missing object versions")
         check_files(answer.files, limit_bytes=self._content_limit_bytes)
         return Fetched(
-            files=answer.files, object_versions=tuple(sorted(dict(answer.object_versions).items()))
+            files=answer.files,
+            object_versions=tuple(sorted(dict(answer.object_versions).items())),
+            is_shared=is_shared,
         )
 
 

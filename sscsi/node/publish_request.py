@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from sscsi.core import log_keys
 from sscsi.core.provider_request import TOKENS_KEY, find_tokens
 from sscsi.core.redaction import sensitive_lines, token_values
 from sscsi.core.target_path import clean_target_path
@@ -38,6 +39,15 @@ class PublishRequest:
     @property
     def pod(self) -> str:
         return f"{self.pod_namespace}/{self.pod_name}"
+
+    def about(self) -> dict[str, object]:
+        """What a log line tells of the request, by key of `log_keys`."""
+        return {
+            log_keys.VOLUME_ID: self.volume_id,
+            log_keys.POD: self.pod,
+            log_keys.CLASS: self.class_name,
+            log_keys.TARGET_PATH: self.target_path,
+        }
 
     def sensitive(self) -> list[str]:
         """Every value that may stand in no text: secrets, each of their lines, and tokens."""

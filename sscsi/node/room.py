@@ -4,13 +4,15 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from concurrent import futures
 
 import grpc
 
 from sscsi.core import log_keys, mount_info, run_files
+from sscsi.core.prometheus import Family
 from sscsi.edges.classes_grpc import StatusSyncClasses
-from sscsi.edges.grpc_status import StatusInterceptor
+from sscsi.edges.grpc_status import CODES, VOLUMES_CODES, ErrorCodes, StatusInterceptor
 from sscsi.edges.kubelet_files import driver_of
 from sscsi.edges.provider_sockets import ProviderSockets
 from sscsi.edges.quick_lane import QuickLane
@@ -19,20 +21,24 @@ from sscsi.edges.tcp_server import TcpServer
 from sscsi.edges.unix_socket import AddServices, SocketServer
 from sscsi.node import node_state
 from sscsi.node.admission import Admission
+from sscsi.node.audit import make_audit_log
 from sscsi.node.class_cache import ClassCache
 from sscsi.node.config import NodeConfig
 from sscsi.node.heal import Healer
 from sscsi.node.identity_service import IdentityService
+from sscsi.node.metrics import NodeMetrics
 from sscsi.node.node_service import NodeService
 from sscsi.node.node_state import NodeState
-from sscsi.node.provider_fetch import ProviderFetch
-from sscsi.node.publish import Publisher, PublishSettings
+from sscsi.node.provider_health import ProviderHealth
+from sscsi.node.publish import Publisher
+from sscsi.node.refresh_parts import RefreshParts
 from sscsi.node.unpublish import Unpublisher
+from sscsi.node.volume_mounts import VolumeMounts
 from sscsi.node.volumes import Volumes
 from sscsi.node.volumes_service import VolumesService
 from sscsi.pb import csi_pb2_grpc, sscsi_pb2_grpc
 from sscsi.ports import FileTrees, Mounter, RecordStore
-from sscsi.process.thread_pool import BlockingAwarePool
+from sscsi.process.thread_pool import BlockingAwarePool, blocked_here
 
 log = logging.getLogger(__name__)
 
@@ -85,39 +91,69 @@ class NodeRoom:
         self._admission = Admission(
             places_per_provider=config.max_publishes_per_provider, max_waiting=config.max_waiting_publishes
         )
+        self._metrics = NodeMetrics()
+        self._audit = make_audit_log(config.audit_log, config.node_id)
+        classes = ClassCache(self._status_sync, fresh_seconds=_CLASS_FRESH_SECONDS)
+        mounts = VolumeMounts(mounter, content_limit_bytes=config.content_limit_bytes)
+        self._refreshes = RefreshParts(
+            config,
+            trees=trees,
+            mounts=mounts,
+            volumes=self._volumes,
+            classes=classes,
+            providers=self._providers,
+            metrics=self._metrics,
+            audit=self._audit,
+            publish_pool=self._pool,
+            boot_id=boot_id,
+        )
         publisher = Publisher(
             mounter=mounter,
+            mounts=mounts,
             trees=trees,
             volumes=self._volumes,
-            classes=ClassCache(self._status_sync, fresh_seconds=_CLASS_FRESH_SECONDS),
+            classes=classes,
             secrets=self._status_sync,
-            fetch=ProviderFetch(
-                self._providers,
-                timeout_seconds=config.provider_timeout_seconds,
-                content_limit_bytes=config.content_limit_bytes,
-                waiting=self._pool.blocked,
-            ),
+            delivery=self._refreshes.delivery,
+            refresher=self._refreshes.refresher,
             admission=self._admission,
-            settings=PublishSettings(
-                rotation=config.rotation,
-                rotation_interval_seconds=config.rotation_interval_seconds,
-                content_limit_bytes=config.content_limit_bytes,
-                secret_wait_seconds=config.secret_wait_seconds,
-            ),
+            metrics=self._metrics,
+            approaches=self._refreshes.approaches,
+            secret_wait_seconds=config.secret_wait_seconds,
             boot_id=boot_id,
-            waiting=self._pool.blocked,
+            waiting=blocked_here,
         )
         self._identity = IdentityService(config.driver_name)
         self._node = NodeService(
             node_id=config.node_id or socket.gethostname(),
             publisher=publisher,
-            unpublisher=Unpublisher(mounter=mounter, trees=trees, volumes=self._volumes),
+            unpublisher=Unpublisher(
+                mounter=mounter,
+                trees=trees,
+                volumes=self._volumes,
+                forget=self._refreshes.refresher.forget,
+                waiting=blocked_here,
+            ),
+            metrics=self._metrics,
             mounter=mounter,
             trees=trees,
             volumes=self._volumes,
         )
-        self._volumes_service = VolumesService(self._volumes, self._pool.blocked)
-        self._state = NodeState(self._volumes, self._providers.names, socket_path=config.endpoint.address)
+        self._volumes_service = VolumesService(self._volumes, self._refreshes.desk, self._pool.blocked)
+        self._health = ProviderHealth(
+            self._providers, interval_seconds=config.provider_health_check_interval_seconds
+        )
+        self._checks_health = config.provider_health_check
+        self._config_problems = config.interval_problems
+        self._state = NodeState(
+            self._volumes,
+            self._providers.names,
+            figures=self._refreshes.figures,
+            health=self._health,
+            gates=self._refreshes.gates,
+            config_problems=config.interval_problems,
+            socket_path=config.endpoint.address,
+        )
         # At once, so that others see that the room lives, and what it waits for.
         self._early_servers = (
             state_server(config.run_directory, "node", self._state.look),
@@ -128,7 +164,12 @@ class NodeRoom:
         # In this order: kubelet comes last, when everything behind it is there.
         self._endpoint = self._endpoint_server(config)
         self._servers = (
-            self._socket(os.path.join(config.run_directory, run_files.NODE), _ROOT_ONLY, self._add_volumes),
+            self._socket(
+                os.path.join(config.run_directory, run_files.NODE),
+                _ROOT_ONLY,
+                self._add_volumes,
+                VOLUMES_CODES,
+            ),
             self._endpoint,
         )
 
@@ -146,25 +187,39 @@ class NodeRoom:
             self._state.phase = node_state.HEALING
             with open("/proc/self/mountinfo", "rb") as file:
                 self._healer.heal(list(mount_info.parse(file.read())))
+            for problem in self._config_problems:
+                log.warning("a flag makes no sense", extra={log_keys.REASON: problem})
+            self._refreshes.start()
+            if self._checks_health:
+                self._health.start()
             if not all(server.serve(stop) for server in self._servers):
                 return 0
             self._state.phase = node_state.SERVING
-            while not stop.wait(_WATCH_SECONDS):
-                for server in everything:
-                    if not server.is_ours():
-                        log.error(
-                            "the socket was replaced or removed; starting anew",
-                            extra={log_keys.PATH: server.path},
-                        )
-                        return 1
-            return 0
+            return self._stay(everything, stop)
         finally:
             self._leave()
+
+    def _stay(self, servers: Sequence[SocketServer | TcpServer], stop: threading.Event) -> int:
+        """Until asked to stop, or until something that must not happen did."""
+        while not stop.wait(_WATCH_SECONDS):
+            for server in servers:
+                if not server.is_ours():
+                    log.error(
+                        "the socket was replaced or removed; starting anew",
+                        extra={log_keys.PATH: server.path},
+                    )
+                    return 1
+            if not self._refreshes.is_alive():
+                log.error("the refresh clock ended unasked")
+                return 1
+        return 0
 
     def _leave(self) -> None:
         """Refuse new calls, let those in flight finish, cancel the rest, give the sockets up."""
         self._state.phase = node_state.STOPPING
         self._admission.close()
+        self._health.stop()
+        self._refreshes.stop()
         self._volumes.end_watches()
         stopped = [server.stop_accepting(self._stop_grace_seconds) for server in self._servers]
         for event in stopped:
@@ -172,11 +227,14 @@ class NodeRoom:
         self._providers.close()
         self._status_sync.close()
         self._pool.shutdown()
+        self._refreshes.close()
+        self._health.close()
         for early in self._early_servers:
             early.stop_accepting(0).wait()
         self._quick_pool.shutdown()
         for server in (*self._servers, *self._early_servers):
             server.close()
+        self._audit.close()
 
     def _endpoint_server(self, config: NodeConfig) -> SocketServer | TcpServer:
         if config.endpoint.scheme == "tcp":
@@ -188,10 +246,19 @@ class NodeRoom:
             )
         return self._socket(config.endpoint.address, _ROOT_ONLY, self._add_csi)
 
-    def _socket(self, path: str, mode: int, add_services: AddServices) -> SocketServer:
+    def _socket(
+        self, path: str, mode: int, add_services: AddServices, codes: ErrorCodes = CODES
+    ) -> SocketServer:
         return SocketServer(
-            path, mode=mode, add_services=add_services, pool=self._pool, interceptors=self._interceptors()
+            path,
+            mode=mode,
+            add_services=add_services,
+            pool=self._pool,
+            interceptors=self._interceptors(codes),
         )
+
+    def _families(self) -> list[Family]:
+        return [*self._metrics.families(), *self._refreshes.families()]
 
     def _add_csi(self, server: grpc.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(self._identity, server)
@@ -203,6 +270,6 @@ class NodeRoom:
     def _add_volumes(self, server: grpc.Server) -> None:
         sscsi_pb2_grpc.add_VolumesServicer_to_server(self._volumes_service, server)
 
-    def _interceptors(self) -> list[grpc.ServerInterceptor]:
+    def _interceptors(self, codes: ErrorCodes = CODES) -> list[grpc.ServerInterceptor]:
         # Publish and unpublish log their own line when they change something; no call is worth one more at INFO.
-        return [QuickLane(_QUICK_METHODS, self._quick_pool), StatusInterceptor(loud_methods=frozenset())]
+        return [QuickLane(_QUICK_METHODS, self._quick_pool), StatusInterceptor(frozenset(), codes)]

@@ -10,6 +10,11 @@ class Stages:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._begun = time.monotonic()
+
+    def total(self) -> float:
+        """Seconds since this was made."""
+        return round(time.monotonic() - self._begun, 6)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

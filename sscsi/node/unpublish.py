@@ -7,6 +7,8 @@ exact shape, by descriptor.
 """
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from sscsi.core import log_keys
 from sscsi.core.target_path import clean_target_path, kubelet_volume
@@ -22,13 +24,27 @@ log = logging.getLogger(__name__)
 _MAX_STACKED = 100_000
 
 
-class Unpublisher:
-    """Takes volumes away."""
+# For a refresh by our own clock that has the volume in hand: it swaps files, which takes milliseconds.
+_LOCK_SECONDS = 1.0
 
-    def __init__(self, *, mounter: Mounter, trees: FileTrees, volumes: Volumes) -> None:
+
+class Unpublisher:
+    """Takes volumes away; `forget` is told which. `waiting` wraps the wait for whoever has the volume in hand."""
+
+    def __init__(
+        self,
+        *,
+        mounter: Mounter,
+        trees: FileTrees,
+        volumes: Volumes,
+        forget: Callable[[str], None],
+        waiting: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self._mounter = mounter
         self._trees = trees
         self._volumes = volumes
+        self._forget = forget
+        self._waiting = waiting
 
     def unpublish(self, request: csi_pb2.NodeUnpublishVolumeRequest) -> None:
         """Make the volume be gone; no error when it is. Raises InvalidRequestError, TargetPathError."""
@@ -37,11 +53,12 @@ class Unpublisher:
         if not request.target_path:
             raise InvalidRequestError("Target path missing in request")
         path = clean_target_path(request.target_path)
-        with self._volumes.locked(path):
+        with self._volumes.locked(path, wait_seconds=_LOCK_SECONDS, waiting=self._waiting):
             try:
                 mounts = self._unmount_all(path)
                 self._remove_directory(path)
                 self._volumes.remove(path)
+                self._forget(path)
             except (MountError, TargetPathError) as error:
                 raise TargetPathError(
                     f"failed to clean and unmount target path {path}, err: {error}"

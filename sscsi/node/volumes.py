@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from sscsi.core import log_keys
 from sscsi.core.pod_event import PodEvent
@@ -82,6 +83,7 @@ class Volumes:
     def __init__(self, store: RecordStore) -> None:
         self._store = store
         self._lock = threading.Lock()
+        self._freed = threading.Condition(self._lock)
         self._records: dict[str, VolumeRecord] = {}
         self._busy: set[str] = set()
         self._watchers: set[Watcher] = set()
@@ -95,19 +97,37 @@ class Volumes:
         self._unknown: set[str] = set()
 
     @contextlib.contextmanager
-    def locked(self, target_path: str) -> Iterator[None]:
-        """Hold the volume for one call. Raises VolumeBusyError when another call has it (CSI: ABORTED)."""
-        with self._lock:
-            if target_path in self._busy:
+    def locked(
+        self,
+        target_path: str,
+        *,
+        wait_seconds: float = 0.0,
+        waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> Iterator[None]:
+        """Hold the volume for one call; `waiting` wraps the wait for another call that has it, if there is one.
+
+        Raises VolumeBusyError when that does not end in time (CSI: ABORTED).
+        """
+        if not self._take(target_path, 0.0):
+            with waiting():
+                is_ours = bool(wait_seconds) and self._take(target_path, wait_seconds)
+            if not is_ours:
                 raise VolumeBusyError(
                     f"an operation on target path {target_path} is under way; try again later"
                 )
-            self._busy.add(target_path)
         try:
             yield
         finally:
             with self._lock:
                 self._busy.discard(target_path)
+                self._freed.notify_all()
+
+    def _take(self, target_path: str, wait_seconds: float) -> bool:
+        with self._lock:
+            is_free = self._freed.wait_for(lambda: target_path not in self._busy, wait_seconds)
+            if is_free:
+                self._busy.add(target_path)
+            return is_free
 
     def get(self, target_path: str) -> VolumeRecord | None:
         with self._lock:

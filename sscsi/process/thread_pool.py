@@ -15,11 +15,21 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import AbstractContextManager
 from typing import Any
 
 from sscsi.core import log_keys
 
 log = logging.getLogger(__name__)
+
+
+_of_thread = threading.local()
+
+
+def blocked_here() -> AbstractContextManager[None]:
+    """`blocked` of the pool whose task this thread runs; nothing, in a thread of no such pool."""
+    pool: BlockingAwarePool | None = getattr(_of_thread, "pool", None)
+    return contextlib.nullcontext() if pool is None else pool.blocked()
 
 
 class BlockingAwarePool(futures.Executor):
@@ -79,6 +89,11 @@ class BlockingAwarePool(futures.Executor):
             self._turns.get()
             with self._condition:
                 self._blocked -= 1
+
+    @property
+    def queued(self) -> int:
+        """Tasks that nobody has taken up yet."""
+        return len(self._tasks)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no new tasks; finish the queued ones (or drop them), and wait for the threads to leave."""
@@ -141,6 +156,7 @@ class BlockingAwarePool(futures.Executor):
         return thread
 
     def _work(self) -> None:
+        _of_thread.pool = self
         try:
             while self._wait_for_task():
                 self._turns.get()

@@ -94,7 +94,7 @@ def test_the_file_provider_starts_only_with_a_root() -> None:
         (["--endpoint"], {}, "--endpoint"),
         (["--endpoint=csi.sock"], {}, "--endpoint"),
         ([], {"CSI_ENDPOINT": "http://x"}, "--endpoint"),
-        (["--rotation-poll-interval=2"], {}, "--rotation-poll-interval"),
+        (["--provider-timeout=2"], {}, "--provider-timeout"),
         (["--enable-secret-rotation=yes"], {}, "--enable-secret-rotation"),
         (["--metrics-backend=graphite"], {}, "--metrics-backend"),
         (["--run-dir=relative"], {}, "--run-dir"),

@@ -182,7 +182,7 @@ def test_a_stock_supervisord_runs_the_same_file_with_the_printed_environment(
     ("arguments", "environ", "code", "named"),
     [
         (["--no-such-flag"], {}, 2, "--no-such-flag"),
-        (["--rotation-poll-interval=2"], {}, 2, "--rotation-poll-interval"),
+        (["--provider-timeout=2"], {}, 2, "--provider-timeout"),
         ([], {"SSCSI_CLUSTER": "kubernetes", "KUBECONFIG": "/no/such/file"}, 1, "/no/such/file"),
         ([], {"SSCSI_CLUSTER": "kubernetes", "HOME": "/no/such/home"}, 1, "--kubeconfig"),
         ([], {"SSCSI_CLUSTER": "dir:/no/such/directory"}, 1, "/no/such/directory"),

@@ -96,7 +96,7 @@ class TestUpstreamsFlags:
         [("90s", 90), ("2m", 120), ("1h30m", 5400), ("1.5m", 90), ("100ms", 0.1), ("0", 0)],
     )
     def test_durations_are_gos(self, text: str, seconds: float) -> None:
-        assert parsed(f"--rotation-poll-interval={text}").rotation_interval_seconds == seconds
+        assert parsed(f"--rotation-poll-interval={text}").interval.seconds == seconds
 
     def test_the_last_occurrence_wins(self) -> None:
         assert parsed("--nodeid=a", "-nodeid", "b", "--nodeid=c").node_id == "c"
@@ -118,7 +118,7 @@ class TestUpstreamsFlags:
         assert config.endpoint == Endpoint(scheme="unix", address="/csi/csi.sock")
         assert config.node_id == "worker-1"
         assert config.rotation
-        assert config.rotation_interval_seconds == 60
+        assert config.interval.seconds == 60
         assert config.max_answer_bytes == 10 * 1024 * 1024
         assert config.log_verbosity == 5
 
@@ -248,8 +248,8 @@ class TestRefused:
             ("stray", "unexpected argument 'stray'; every setting is a flag, see --help"),
             ("--nodeid", "flag --nodeid needs a value"),
             ("--enable-secret-rotation=yes", "flag --enable-secret-rotation: 'yes' is not a boolean"),
-            ("--rotation-poll-interval=2", "flag --rotation-poll-interval: '2' is not a duration"),
-            ("--rotation-poll-interval=1d", "flag --rotation-poll-interval: '1d' is not a duration"),
+            ("--provider-timeout=2", "flag --provider-timeout: '2' is not a duration"),
+            ("--provider-timeout=1d", "flag --provider-timeout: '1d' is not a duration"),
             ("--max-call-recv-msg-size=4MiB", "flag --max-call-recv-msg-size: '4MiB' is not a whole number"),
             ("--pprof-port=x", "flag --pprof-port: 'x' is not a whole number"),
             ("--max-call-recv-msg-size=0", "flag --max-call-recv-msg-size: must be more than 0, not 0"),

@@ -33,9 +33,9 @@ class TestExitCodes:
         [
             (("--bogus",), "sscsi-node: unknown flag --bogus; --help lists the flags\n"),
             (
-                ("--rotation-poll-interval=2",),
+                ("--provider-timeout=2",),
                 (
-                    "sscsi-node: flag --rotation-poll-interval: "
+                    "sscsi-node: flag --provider-timeout: "
                     "'2' is not a duration; write it like 90s, 2m or 1h30m\n"
                 ),
             ),

@@ -20,6 +20,7 @@ from tests.support import canaries
 from tests.support.node_place import NodePlace
 from tests.support.node_room import NodeClient, NodeInProcess, publish_request, refusal
 from tests.support.one_record import make_record
+from tests.support.refresh_desk import make_desk
 
 NO = (grpc.StatusCode.UNKNOWN, "the store says no")
 
@@ -56,7 +57,7 @@ class Caller:
 
 def served(volumes: Volumes, *, notices: bool = True) -> Iterator[sscsi_pb2.WatchResponse]:
     """A watch without a socket."""
-    service = VolumesService(volumes, contextlib.nullcontext)
+    service = VolumesService(volumes, make_desk(volumes), contextlib.nullcontext)
     return service.Watch(sscsi_pb2.WatchRequest(notices=notices), cast(grpc.ServicerContext, Caller()))
 
 

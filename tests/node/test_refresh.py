@@ -20,6 +20,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.root
 
 ROTATION = "--enable-secret-rotation"
+KUBELET_ONLY = "--refresh-between-republishes=false"
 AT_ONCE = "--rotation-poll-interval=0"
 
 
@@ -47,7 +48,7 @@ class TestWhen:
                 node.publish(place.target_path())
         assert len(provider.requests) == 1
 
-    @pytest.mark.parametrize("interval", ["0", "0s", "-1m"])
+    @pytest.mark.parametrize("interval", ["0", "0s"])
     def test_an_interval_of_nothing_fetches_at_every_republish(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider, interval: str
     ) -> None:
@@ -59,7 +60,7 @@ class TestWhen:
     def test_the_interval_is_counted_from_the_last_success(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
-        with room_in_process(place, ROTATION, "--rotation-poll-interval=300ms") as node:
+        with room_in_process(place, ROTATION, KUBELET_ONLY, "--rotation-poll-interval=300ms") as node:
             node.publish(place.target_path())
             begun = time.monotonic()
 
@@ -74,7 +75,7 @@ class TestWhen:
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
         target_path = place.target_path()
-        with room_in_process(place, ROTATION, "--rotation-poll-interval=50ms") as node:
+        with room_in_process(place, ROTATION, KUBELET_ONLY, "--rotation-poll-interval=50ms") as node:
             node.publish(target_path)
             provider.error = (grpc.StatusCode.UNKNOWN, "no")
             begun = time.monotonic()

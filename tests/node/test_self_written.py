@@ -284,10 +284,10 @@ class TestModes:
         assert len(provider.requests) > calls
         assert pod_view(target_path) == FIRST
 
-    def test_a_files_volume_that_is_answered_without_files_stays_as_it_is(
+    def test_a_files_volume_that_is_answered_without_files_stays_as_it_is_and_of_its_version(
         self, rotating: NodeInProcess, provider: FakeProvider
     ) -> None:
-        # Upstream's step 6: nothing on disk is touched.
+        # Upstream touches nothing on disk either (step 6), and shows the new version with the old file.
         target_path = rotating.place.target_path()
         provider.answer = files_answer(("user", 0o400, b"root"))
         rotating.publish(target_path)
@@ -298,4 +298,7 @@ class TestModes:
         rotating.publish(target_path)
         assert pod_view(target_path) == {"user": (0o400, b"root")}
         assert os.readlink(f"{target_path}/..data") == before
-        assert rotating.place.record().object_versions == (("user", "v2"),)
+        record = rotating.place.record()
+        assert record.object_versions == (("user", "v1"),)
+        assert record.last_error.endswith("answered with new versions and without their files")
+        assert record.failure_reason == "ProviderAnswerInvalid"

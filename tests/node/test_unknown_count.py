@@ -14,6 +14,7 @@ from sscsi.node.volumes_service import VolumesService
 from sscsi.pb import sscsi_pb2
 from tests.fakes.fake_records import FakeRecords
 from tests.support.one_record import make_record
+from tests.support.refresh_desk import make_desk
 
 
 class Caller:
@@ -42,7 +43,7 @@ def watch(volumes: Volumes, *adopted_later: str) -> Iterator[sscsi_pb2.WatchResp
         if later:
             volumes.put(make_record(later.pop(0)))
 
-    service = VolumesService(volumes, waiting)
+    service = VolumesService(volumes, make_desk(volumes), waiting)
     return service.Watch(sscsi_pb2.WatchRequest(), cast(grpc.ServicerContext, Caller()))
 
 

@@ -1,0 +1,52 @@
+"""When content is to be fetched again, and when after a failure. Times are seconds of any one clock. Pure."""
+
+import dataclasses
+
+# A thousand volumes that came at the same moment do not go on asking at the same moment. After the interval and not
+# before it: a provider is asked once an interval, no more.
+JITTER = 0.05
+LONGEST_JITTER_SECONDS = 60.0
+# Of what is left of a certificate's life: between two looks whether there is a new one.
+_RENEWAL_PART = 10
+# Tries after a failure that passes: so many fit into an interval, and no more than this apart.
+_TRIES = 16
+_LONGEST_PAUSE_SECONDS = 60.0
+_FIRST_PAUSE_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """When a certificate in the content is to be renewed and when it ends, on the same clock as the rest."""
+
+    renew_at: float
+    end_at: float
+
+
+def due_at(success_at: float, *, interval: float, floor: float, renewal: Renewal | None) -> float:
+    """When content that was fetched at `success_at` is due; `interval` is more than 0.
+
+    After the interval, or earlier when two thirds of a certificate's life are over. Where they were over already when it
+    was fetched, the store has no new one yet: it is asked again in steps that fit what is left, never below the floor.
+    """
+    due = success_at + interval
+    if renewal is None:
+        return due
+    if renewal.renew_at > success_at:
+        return min(due, max(renewal.renew_at, success_at + floor))
+    left = renewal.end_at - success_at
+    return min(due, success_at + max(left / _RENEWAL_PART, floor)) if left > 0 else due
+
+
+def jitter_seconds(interval: float, chance: float) -> float:
+    """How long after its due time the content is fetched; `chance` is of 0 to 1."""
+    return min(interval * JITTER, LONGEST_JITTER_SECONDS) * chance
+
+
+def pause_seconds(failures: int, interval: float, chance: float) -> float:
+    """How long to wait after so many failures in a row (1 and up) of a kind that passes; `chance` is of 0 to 1.
+
+    Grows to a sixteenth of the interval, so that half of all calls may fail and no content is two intervals old.
+    """
+    longest = min(interval / _TRIES, _LONGEST_PAUSE_SECONDS) if interval > 0 else _LONGEST_PAUSE_SECONDS
+    pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 16), longest)
+    return pause * (1 + chance) / 2

@@ -1,0 +1,295 @@
+"""Refreshes: the content of a volume that is in place is fetched again, and what changed is swapped.
+
+A failure leaves the content as it is. Kubelet is told OK all the same, because an error would do the pod harm and change
+nothing for the better (docs/refresh.md has the table of cases); the record, the log, an Event, the metrics and the status
+object's condition tell the truth (design P2).
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+
+from sscsi.core import failure_reason as reasons
+from sscsi.core import log_keys
+from sscsi.core.failure_reason import failure_reason
+from sscsi.core.provider_class import SecretProviderClass
+from sscsi.core.refresh_outcome import Outcome, RefreshResult
+from sscsi.core.volume_record import VolumeRecord
+from sscsi.errors import (
+    InvalidRequestError,
+    ProviderCallError,
+    SscsiError,
+    VolumeBusyError,
+    VolumeNotFoundError,
+)
+from sscsi.node.audit import (
+    ASK,
+    CLOCK,
+    COMMAND,
+    DELIVERED,
+    PUBLISH,
+    REFRESHED,
+    REPUBLISH,
+    UNCHANGED,
+    AuditLog,
+)
+from sscsi.node.deadline import Deadline
+from sscsi.node.delivery import Delivery
+from sscsi.node.kept_requests import KeptRequests, tokens_end
+from sscsi.node.metrics import NodeMetrics
+from sscsi.node.provider_gates import CIRCUIT, ProviderGates, Refusal
+from sscsi.node.publish_request import PublishRequest
+from sscsi.node.refresh_asks import RefreshAsks
+from sscsi.node.refresh_failures import RefreshFailures
+from sscsi.node.refresh_pass import Attempt, RefreshPass
+from sscsi.node.refresh_plans import RefreshPlans
+from sscsi.node.refresh_schedule import FOR_TOKENS, RefreshSchedule
+from sscsi.node.shared_calls import Moment
+from sscsi.node.stages import Stages
+from sscsi.node.volumes import Volumes
+
+log = logging.getLogger(__name__)
+
+# What is over with the next try, perhaps; the rest has to be mended by somebody.
+_PASSING = frozenset(
+    {
+        reasons.PROVIDER_NOT_FOUND,
+        reasons.PROVIDER_UNAVAILABLE,
+        reasons.PROVIDER_THROTTLED,
+        reasons.PROVIDER_TIMED_OUT,
+        reasons.CLASS_UNAVAILABLE,
+    }
+)
+# A token that ends this soon may have ended when the store looks at it.
+_TOKEN_MARGIN_SECONDS = 5.0
+_GONE = RefreshResult(outcome=Outcome.FAILED, message="the volume has gone, or was published anew")
+_SOON = RefreshResult(outcome=Outcome.PENDING, message="it is tried again soon")
+
+
+class Refresher:
+    """Refreshes volumes, in threads of kubelet's calls and of the room's own clock."""
+
+    def __init__(
+        self,
+        *,
+        delivery: Delivery,
+        passes: RefreshPass,
+        volumes: Volumes,
+        schedule: RefreshSchedule,
+        plans: RefreshPlans,
+        failures: RefreshFailures,
+        kept: KeptRequests,
+        gates: ProviderGates,
+        asks: RefreshAsks,
+        metrics: NodeMetrics,
+        audit: AuditLog,
+    ) -> None:
+        self._delivery = delivery
+        self._passes = passes
+        self._volumes = volumes
+        self._schedule = schedule
+        self._plans = plans
+        self._failures = failures
+        self._kept = kept
+        self._gates = gates
+        self._asks = asks
+        self._metrics = metrics
+        self._audit = audit
+
+    def delivered(
+        self,
+        request: PublishRequest,
+        record: VolumeRecord,
+        provider_class: SecretProviderClass,
+        *,
+        is_shared: bool,
+    ) -> None:
+        """A first publish has put content in place."""
+        self._kept.keep(request)
+        self._plan(request, record, provider_class)
+        self._audit.write(record, event=DELIVERED, trigger=PUBLISH, shared=is_shared)
+
+    def found(self, record: VolumeRecord) -> None:
+        """A volume is there, of before this room's start or of another driver, and its request is not."""
+        self._plans.found(record)
+
+    def forget(self, target_path: str) -> None:
+        """The volume is gone."""
+        self._schedule.forget(target_path)
+        self._plans.forget(target_path)
+        self._failures.forget(target_path)
+        self._kept.forget(target_path)
+
+    def keep(self, request: PublishRequest) -> None:
+        """Kubelet called: what is asked for next is asked for with this request."""
+        self._kept.keep(request)
+        self._schedule.request_kept(request.target_path)
+
+    def is_under_way(self, target_path: str) -> bool:
+        """Whether somebody refreshes the volume just now."""
+        return self._schedule.is_under_way(target_path)
+
+    def on_republish(
+        self, request: PublishRequest, record: VolumeRecord, deadline: Deadline, stages: Stages
+    ) -> None:
+        """Refresh if it is time; the caller has the volume's lock. Raises InvalidRequestError and nothing else."""
+        path, provider = request.target_path, record.provider
+        if not self._schedule.is_due_for_kubelet(path):
+            return
+        refusal = self._gates.enter(provider, is_forced=self._schedule.asked_by(path) == COMMAND)
+        if refusal is not None:
+            self.refused(path, refusal)
+            return
+        try:
+            if self._schedule.begin(path):
+                attempt = Attempt(
+                    request=request,
+                    record=record,
+                    deadline=deadline,
+                    stages=stages,
+                    trigger=REPUBLISH,
+                    lock=contextlib.nullcontext,
+                    moment=None,
+                )
+                self._begun(attempt)
+        finally:
+            self._gates.leave(provider)
+
+    def refresh_group(self, target_paths: Sequence[str], provider: str, *, timeout_seconds: float) -> None:
+        """Refresh volumes whose attempts have begun, and which may share calls if they are several.
+
+        The gate of `provider` was entered once, for the first of them.
+        """
+        moment = Moment()
+        try:
+            for path in target_paths:
+                record, request = self._volumes.get(path), self._kept.get(path)
+                if record is None or request is None:
+                    self._schedule.end(path, _GONE)
+                    continue
+                with contextlib.suppress(InvalidRequestError):
+                    self._begun(self._on_clock(request, record, moment, timeout_seconds))
+        finally:
+            self._gates.leave(provider)
+
+    def refused(self, target_path: str, refusal: Refusal) -> RefreshResult:
+        """The volume is due and its provider is not asked. While its circuit is open, that is a failure like any other."""
+        record = self._volumes.get(target_path)
+        if record is None:
+            return _GONE
+        self._metrics.provider_call_spared(record.provider, refusal.reason)
+        if refusal.reason != CIRCUIT:
+            return _SOON
+        trouble = self._gates.trouble(record.provider)
+        text = (
+            f"provider {record.provider!r} is not asked for {refusal.retry_seconds:.0f} s: it failed too often; "
+            f"last: {trouble}"
+        )
+        self._schedule.put_off(target_path, refusal.retry_seconds, f"provider {record.provider}: {trouble}")
+        if not record.last_error:
+            error = ProviderCallError(text, code=reasons.UNAVAILABLE)
+            with contextlib.suppress(VolumeBusyError), self._passes.lock(target_path):
+                if self._volumes.get(target_path) is record:
+                    self._failures.note(record, error)
+        return RefreshResult(outcome=Outcome.FAILED, message=text)
+
+    def tokens_ended(self, target_path: str) -> bool:
+        """Whether the kept request's tokens are of no use any more; the volume then waits for kubelet's next call."""
+        request = self._kept.get(target_path)
+        if request is None or tokens_end(request) - _TOKEN_MARGIN_SECONDS > time.time():
+            return False
+        self._schedule.needs_request(target_path, FOR_TOKENS)
+        return True
+
+    def _on_clock(
+        self, request: PublishRequest, record: VolumeRecord, moment: Moment, timeout_seconds: float
+    ) -> Attempt:
+        path = record.target_path
+        return Attempt(
+            request=request,
+            record=record,
+            deadline=Deadline(timeout_seconds),
+            stages=Stages(),
+            trigger=self._schedule.asked_by(path) or CLOCK,
+            lock=lambda: self._passes.lock(path),
+            moment=moment,
+        )
+
+    def _begun(self, attempt: Attempt) -> None:
+        """Carry an attempt through, to its end in the schedule. Raises InvalidRequestError."""
+        path = attempt.request.target_path
+        result = RefreshResult(
+            outcome=Outcome.FAILED, message="internal error; the log of node has the place"
+        )
+        try:
+            result = self._attempt(attempt)
+        except InvalidRequestError as error:
+            self._schedule.failed(path, passes=False)
+            result = RefreshResult(outcome=Outcome.FAILED, message=str(error))
+            raise
+        except Exception as error:
+            log.error("a fault in a refresh", extra={log_keys.TARGET_PATH: path}, exc_info=error)
+            self._schedule.failed(path, passes=False)
+        finally:
+            self._schedule.end(path, result)
+
+    def _attempt(self, attempt: Attempt) -> RefreshResult:
+        """Refresh one volume. Raises InvalidRequestError when the request itself is wrong, and nothing else."""
+        request, begun = attempt.request, time.monotonic()
+        try:
+            provider_class, fetched, record = self._passes.fetch_and_put(attempt)
+        except InvalidRequestError:
+            raise
+        except VolumeNotFoundError:
+            return _GONE
+        except VolumeBusyError:
+            self._schedule.failed(request.target_path, passes=True)
+            return _SOON
+        except SscsiError as error:
+            return self._failed(attempt, error, time.monotonic() - begun)
+        is_changed = (record.data_directory, record.files) != (
+            attempt.record.data_directory,
+            attempt.record.files,
+        )
+        self._metrics.refresh_lateness(self._schedule.lateness(request.target_path))
+        self._metrics.refresh_succeeded(record.provider, time.monotonic() - begun, changed=is_changed)
+        self._metrics.observe_stages("refresh", attempt.stages.seconds)
+        self._failures.recovered(attempt.record, record)
+        self._plan(request, record, provider_class)
+        event = REFRESHED if is_changed else UNCHANGED
+        self._audit.write(record, event=event, trigger=attempt.trigger, shared=fetched.is_shared)
+        log.log(
+            logging.INFO if is_changed else logging.DEBUG,
+            event,
+            extra={
+                **request.about(),
+                log_keys.PROVIDER: record.provider,
+                log_keys.VERSIONS: len(record.object_versions),
+                log_keys.TRIGGER: attempt.trigger,
+                log_keys.SHARED: fetched.is_shared,
+                log_keys.SECONDS: round(time.monotonic() - begun, 6),
+                log_keys.STAGES: attempt.stages.seconds,
+            },
+        )
+        return RefreshResult(outcome=Outcome.CHANGED if is_changed else Outcome.UNCHANGED)
+
+    def _failed(self, attempt: Attempt, error: SscsiError, seconds: float) -> RefreshResult:
+        path = attempt.request.target_path
+        self._metrics.refresh_failed(attempt.record.provider, error, seconds)
+        try:
+            with attempt.lock():
+                if self._volumes.get(path) is not attempt.record:
+                    return _GONE
+                self._failures.note(attempt.record, error)
+        except VolumeBusyError:
+            return _SOON
+        self._schedule.failed(path, passes=failure_reason(error) in _PASSING)
+        return RefreshResult(outcome=Outcome.FAILED, message=str(error))
+
+    def _plan(
+        self, request: PublishRequest, record: VolumeRecord, provider_class: SecretProviderClass
+    ) -> None:
+        self._plans.fetched(request, record, provider_class, self._delivery.identity(request, provider_class))
+        if not self._asks.is_honoured(record):
+            self._schedule.ask(record.target_path, ASK)

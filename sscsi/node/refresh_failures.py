@@ -1,0 +1,98 @@
+"""Refreshes that fail, told as often as it helps: in the record at once, in log and Events when there is news."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+
+from sscsi.core import log_keys
+from sscsi.core.failure_reason import failure_reason
+from sscsi.core.pod_event import FAILED_REFRESH
+from sscsi.core.volume_record import ContentFile, VolumeRecord
+from sscsi.errors import SscsiError
+from sscsi.node.content import rewritten_files
+from sscsi.node.notices import make_notice
+from sscsi.node.volumes import Volumes
+from sscsi.ports import FileTrees
+
+log = logging.getLogger(__name__)
+
+# A refresh that goes on failing for the same reason is told again this often; its record tells it all the time.
+TELL_AGAIN_SECONDS = 300.0
+
+
+class RefreshFailures:
+    """Notes failures. Of one volume never called by two threads at once; `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self, *, volumes: Volumes, trees: FileTrees, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._volumes = volumes
+        self._trees = trees
+        self._clock = clock
+        self._told: dict[str, tuple[str, float]] = {}
+
+    def note(self, record: VolumeRecord, error: SscsiError) -> None:
+        """The volume of `record`, whose lock the caller has, could not be refreshed."""
+        now, reason = time.time(), failure_reason(error)
+        self._volumes.put(
+            dataclasses.replace(
+                record,
+                attempt_time=now,
+                last_error=str(error),
+                failure_reason=reason,
+                failing_since=record.failing_since or now,
+                files=self._files_now(record),
+            )
+        )
+        is_news = self._is_news(record.target_path, reason)
+        log.log(
+            logging.ERROR if is_news else logging.DEBUG,
+            "refresh failed, the content stays",
+            extra={**_about(record), log_keys.REASON: reason, log_keys.ERROR: str(error)},
+        )
+        if is_news:
+            self._volumes.notify(record.target_path, make_notice(record, FAILED_REFRESH, error))
+
+    def recovered(self, before: VolumeRecord, record: VolumeRecord) -> None:
+        """The volume was refreshed; `before` is its record of until then."""
+        self.forget(record.target_path)
+        if before.failing_since:
+            log.info(
+                "refreshed again, after failures",
+                extra={**_about(record), log_keys.SECONDS: round(time.time() - before.failing_since, 3)},
+            )
+
+    def forget(self, target_path: str) -> None:
+        """The volume is gone."""
+        self._told.pop(target_path, None)
+
+    def _is_news(self, target_path: str, reason: str) -> bool:
+        now = self._clock()
+        told_reason, told_at = self._told.get(target_path, ("", float("-inf")))
+        if reason == told_reason and now - told_at < TELL_AGAIN_SECONDS:
+            return False
+        self._told[target_path] = (reason, now)
+        return True
+
+    def _files_now(self, record: VolumeRecord) -> tuple[ContentFile, ...]:
+        """The files of the record as they are now: a provider that writes them itself may have replaced some
+        before it failed, and the running pod keeps what is there.
+        """
+        if not record.files:
+            return ()
+        try:
+            with self._trees.open(record.target_path) as tree:
+                return rewritten_files(tree, record.files) or record.files
+        except SscsiError:
+            return record.files
+
+
+def _about(record: VolumeRecord) -> dict[str, object]:
+    return {
+        log_keys.VOLUME_ID: record.volume_id,
+        log_keys.POD: f"{record.pod_namespace}/{record.pod_name}",
+        log_keys.CLASS: record.class_name,
+        log_keys.TARGET_PATH: record.target_path,
+        log_keys.PROVIDER: record.provider,
+    }

@@ -1,0 +1,115 @@
+"""What a success plans: when the volume is due again, by its own wish, its class's and the node's."""
+
+import dataclasses
+import logging
+import time
+
+from sscsi.core import log_keys
+from sscsi.core.pod_event import INVALID_INTERVAL, PodEvent
+from sscsi.core.provider_class import SecretProviderClass
+from sscsi.core.refresh_due import Renewal, due_at
+from sscsi.core.refresh_interval import NodeInterval, choose_interval
+from sscsi.core.volume_record import VolumeRecord
+from sscsi.node.publish_request import PublishRequest
+from sscsi.node.refresh_schedule import NEVER, RefreshSchedule
+from sscsi.node.volumes import Volumes
+
+log = logging.getLogger(__name__)
+
+_NEVER_INTERVAL = -1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshSettings:
+    """`rotation`: whether content is fetched again by itself at all (upstream's --enable-secret-rotation)."""
+
+    rotation: bool
+    interval: NodeInterval
+
+
+class RefreshPlans:
+    """Puts volumes on the schedule. Of one volume never called by two threads at once."""
+
+    def __init__(self, *, schedule: RefreshSchedule, volumes: Volumes, settings: RefreshSettings) -> None:
+        self._schedule = schedule
+        self._volumes = volumes
+        self._settings = settings
+        # What was told of an interval that makes no sense, by target path: once is enough.
+        self._told: dict[str, tuple[str, ...]] = {}
+
+    def fetched(
+        self,
+        request: PublishRequest,
+        record: VolumeRecord,
+        provider_class: SecretProviderClass,
+        identity: str,
+    ) -> None:
+        """Plan after a success; `identity` says whose calls the volume may share."""
+        interval = self._interval(request, record.class_interval)
+        self._schedule.succeeded(
+            request.target_path,
+            provider=provider_class.provider,
+            identity=identity,
+            interval=interval,
+            due_at=self._due_at(record, interval),
+        )
+
+    def found(self, record: VolumeRecord) -> None:
+        """Plan for a volume of before this room's start, or of another driver: kubelet's next call comes first."""
+        interval = _NEVER_INTERVAL
+        if self._settings.rotation:
+            interval = choose_interval(self._settings.interval, {}, record.class_interval).seconds
+        self._schedule.found(
+            record.target_path,
+            provider=record.provider,
+            interval=interval,
+            due_at=self._due_at(record, interval),
+        )
+
+    def forget(self, target_path: str) -> None:
+        """The volume is gone."""
+        self._told.pop(target_path, None)
+
+    def _interval(self, request: PublishRequest, annotation: str) -> float:
+        if not self._settings.rotation:
+            return _NEVER_INTERVAL
+        chosen = choose_interval(self._settings.interval, request.volume_context, annotation)
+        if chosen.problems != self._told.get(request.target_path, ()):
+            self._told[request.target_path] = chosen.problems
+            for problem in chosen.problems:
+                self._tell(request, problem)
+        return chosen.seconds
+
+    def _tell(self, request: PublishRequest, problem: str) -> None:
+        log.warning(
+            "a refresh interval makes no sense",
+            extra={log_keys.POD: request.pod, log_keys.CLASS: request.class_name, log_keys.REASON: problem},
+        )
+        self._volumes.notify(
+            request.target_path,
+            PodEvent(
+                pod_namespace=request.pod_namespace,
+                pod_name=request.pod_name,
+                pod_uid=request.pod_uid,
+                reason=INVALID_INTERVAL,
+                message=problem,
+            ),
+        )
+
+    def _due_at(self, record: VolumeRecord, interval: float) -> float:
+        if interval < 0:
+            return NEVER
+        # Nobody knows when an adopted volume was fetched. Its zero is no time to count from: the machine may be up
+        # for less than the interval.
+        if record.adopted or interval == 0:
+            return record.success_boottime
+        # The certificate's times are of the calendar, the schedule's are not.
+        ahead = self._schedule.now - time.time()
+        return due_at(
+            record.success_boottime,
+            interval=interval,
+            floor=self._settings.interval.floor_seconds,
+            renewal=Renewal(renew_at=record.renew_time + ahead, end_at=record.expiry_time + ahead)
+            if record.renew_time
+            else None,
+        )

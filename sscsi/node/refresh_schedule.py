@@ -1,0 +1,315 @@
+"""When each volume is fetched again: one plan a volume, for the room's own clock and for kubelet's republishes."""
+
+import dataclasses
+import random
+import threading
+from collections.abc import Callable, Mapping
+from concurrent import futures
+
+from sscsi.core.refresh_due import jitter_seconds, pause_seconds
+from sscsi.core.refresh_outcome import Outcome, RefreshResult
+from sscsi.node.new_record import boottime
+from sscsi.node.refresh_waiters import RefreshWaiters
+
+NEVER = float("inf")
+FOR_KUBELET = "kubelet's next call: the room was started since, and has no request of this volume"
+FOR_TOKENS = "kubelet's next call: the service account tokens have expired"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """A plan for others to see. Seconds of the schedule's clock; `interval` below 0: never, `due_at` NEVER then."""
+
+    interval: float
+    due_at: float
+    waits_for: str
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Plan:
+    """`due_at` is when the content is due by the rules. The two others say who may fetch it from when.
+
+    Attempts are counted: `begun` so many, and `asked` is the number of the one that somebody waits for, 0 for none. An
+    attempt that began before it was asked for may have missed what the asker means.
+    """
+
+    provider: str
+    identity: str
+    interval: float
+    due_at: float
+    clock_at: float
+    kubelet_at: float
+    has_request: bool
+    failures: int = 0
+    begun: int = 0
+    asked: int = 0
+    asked_by: str = ""
+    is_under_way: bool = False
+    waits_for: str = ""
+
+
+class RefreshSchedule:
+    """The plans by target path. Threads may share it. Times are of `clock`, in seconds; `chance` gives 0 to 1.
+
+    Without an `own_clock` only kubelet's republishes fetch, and what is asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        own_clock: bool,
+        clock: Callable[[], float] = boottime,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._own_clock = own_clock
+        self._clock = clock
+        self._chance = chance
+        self._condition = threading.Condition()
+        self._plans: dict[str, _Plan] = {}
+        self._waiters = RefreshWaiters()
+        self._is_changed = False
+
+    @property
+    def now(self) -> float:
+        return self._clock()
+
+    def succeeded(
+        self, target_path: str, *, provider: str, identity: str, interval: float, due_at: float
+    ) -> None:
+        """Content was fetched for a request that is kept: the plan from here on. `interval` 0: at every republish."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            next_at = due_at
+            if self._own_clock and interval > 0:
+                next_at += jitter_seconds(interval, self._chance())
+            self._plans[target_path] = _Plan(
+                provider=provider,
+                identity=identity,
+                interval=interval,
+                due_at=due_at,
+                clock_at=next_at if self._own_clock and interval > 0 else NEVER,
+                kubelet_at=next_at,
+                has_request=True,
+                begun=plan.begun if plan else 0,
+                asked=plan.asked if plan else 0,
+                asked_by=plan.asked_by if plan else "",
+                is_under_way=plan.is_under_way if plan else False,
+            )
+            self._wake()
+
+    def found(self, target_path: str, *, provider: str, interval: float, due_at: float) -> None:
+        """A volume is there whose request is not: nothing before kubelet's next call."""
+        with self._condition:
+            self._plans[target_path] = _Plan(
+                provider=provider,
+                identity="",
+                interval=interval,
+                due_at=due_at,
+                clock_at=due_at if self._own_clock and interval > 0 else NEVER,
+                kubelet_at=due_at,
+                has_request=False,
+                waits_for=FOR_KUBELET,
+            )
+
+    def request_kept(self, target_path: str) -> None:
+        """Kubelet called: the volume has a request, with fresh tokens."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            if plan is not None and not plan.has_request:
+                plan.has_request, plan.waits_for = True, ""
+                self._wake()
+
+    def needs_request(self, target_path: str, waits_for: str) -> None:
+        """What is kept is of no use any more."""
+        with self._condition:
+            if plan := self._plans.get(target_path):
+                plan.has_request, plan.waits_for = False, waits_for
+            self._waiters.resolve(
+                target_path, RefreshResult(outcome=Outcome.PENDING, message=f"waits for {waits_for}")
+            )
+
+    def failed(self, target_path: str, *, passes: bool) -> None:
+        """An attempt failed. What `passes` is tried again soon; the rest after the interval, or when kubelet asks."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            if plan is None:
+                return
+            now = self._clock()
+            if passes:
+                plan.failures += 1
+                next_at = now + pause_seconds(plan.failures, plan.interval, self._chance())
+                plan.kubelet_at = next_at
+            else:
+                plan.failures = 0
+                interval = max(plan.interval, 0.0)
+                next_at = now + interval + jitter_seconds(interval, self._chance())
+                plan.kubelet_at = now
+            has_clock = self._own_clock and plan.interval > 0
+            plan.clock_at = next_at if has_clock or (plan.asked and passes) else NEVER
+            self._wake()
+
+    def put_off(self, target_path: str, seconds: float, waits_for: str) -> None:
+        """Nobody asks the provider for so long."""
+        with self._condition:
+            if plan := self._plans.get(target_path):
+                next_at = self._clock() + seconds
+                plan.clock_at, plan.kubelet_at, plan.waits_for = next_at, next_at, waits_for
+
+    def ask(self, target_path: str, by: str) -> bool:
+        """Have the content fetched as soon as can be, whatever its age; False when there is no such volume.
+
+        `by` is a trigger of `audit`: whoever asks.
+        """
+        with self._condition:
+            plan = self._plans.get(target_path)
+            if plan is None:
+                return False
+            self._ask(plan, by)
+            return True
+
+    def ask_and_tell(self, target_path: str, by: str) -> "futures.Future[RefreshResult]":
+        """As `ask`; the future has what became of the next attempt."""
+        future: futures.Future[RefreshResult] = futures.Future()
+        with self._condition:
+            plan = self._plans.get(target_path)
+            if plan is None:
+                future.set_result(RefreshResult(outcome=Outcome.FAILED, message="the volume has gone"))
+            elif not plan.has_request:
+                self._ask(plan, by)
+                future.set_result(
+                    RefreshResult(outcome=Outcome.PENDING, message=f"waits for {plan.waits_for}")
+                )
+            else:
+                self._ask(plan, by)
+                self._waiters.add(target_path, plan.asked, future)
+        return future
+
+    def is_due_for_kubelet(self, target_path: str) -> bool:
+        """Whether a republish is to fetch."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            if plan is None or plan.is_under_way:
+                return False
+            return bool(plan.asked or plan.interval >= 0) and self._clock() >= plan.kubelet_at
+
+    def is_under_way(self, target_path: str) -> bool:
+        with self._condition:
+            plan = self._plans.get(target_path)
+            return plan is not None and plan.is_under_way
+
+    def due(self) -> list[tuple[str, str]]:
+        """What the clock is to fetch now, the longest due first: target path and provider."""
+        with self._condition:
+            now = self._clock()
+            found = [
+                (plan.clock_at, path, plan.provider)
+                for path, plan in self._plans.items()
+                if plan.clock_at <= now and plan.has_request and not plan.is_under_way
+            ]
+        return [(path, provider) for _, path, provider in sorted(found)]
+
+    def asked_by(self, target_path: str) -> str:
+        """Who asked for the next attempt, or the one under way; empty when nobody did."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            return plan.asked_by if plan is not None else ""
+
+    def begin(self, target_path: str) -> bool:
+        """An attempt begins; False when one is under way or the volume has gone."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            if plan is None or plan.is_under_way:
+                return False
+            self._begin(plan)
+            return True
+
+    def begin_equals(self, target_path: str) -> list[str]:
+        """Begin an attempt of every other volume that shares its calls: a group has one moment."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            if plan is None or not plan.identity:
+                return []
+            equals = [
+                path
+                for path, other in self._plans.items()
+                if other.identity == plan.identity and other.has_request and not other.is_under_way
+            ]
+            for path in equals:
+                self._begin(self._plans[path])
+            return equals
+
+    def end(self, target_path: str, result: RefreshResult) -> None:
+        """The attempt is over."""
+        with self._condition:
+            if plan := self._plans.get(target_path):
+                plan.is_under_way = False
+                self._waiters.resolve(target_path, result, plan.begun)
+                if plan.asked > plan.begun:
+                    self._ask(plan, plan.asked_by)
+                elif result.outcome in {Outcome.CHANGED, Outcome.UNCHANGED}:
+                    plan.asked, plan.asked_by = 0, ""
+            self._wake()
+
+    def tell(self, target_path: str, result: RefreshResult) -> None:
+        """No attempt begins for now: whoever waits for one is told why."""
+        with self._condition:
+            self._waiters.resolve(target_path, result)
+
+    def forget(self, target_path: str) -> None:
+        """The volume is gone."""
+        with self._condition:
+            self._plans.pop(target_path, None)
+            self._waiters.resolve(
+                target_path, RefreshResult(outcome=Outcome.FAILED, message="the volume has gone")
+            )
+
+    def views(self) -> Mapping[str, PlanView]:
+        """Every plan, by target path."""
+        with self._condition:
+            return {
+                path: PlanView(interval=plan.interval, due_at=plan.due_at, waits_for=plan.waits_for)
+                for path, plan in self._plans.items()
+            }
+
+    def lateness(self, target_path: str) -> float:
+        """For how long the content is due, in seconds; 0 when it is not."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            return max(self._clock() - plan.due_at, 0.0) if plan is not None else 0.0
+
+    def wait(self, seconds: float) -> None:
+        """Wait for so long, or until the next plan is due, or until something has changed."""
+        with self._condition:
+            if not self._is_changed:
+                now = self._clock()
+                next_at = min(
+                    (
+                        plan.clock_at
+                        for plan in self._plans.values()
+                        if plan.has_request and not plan.is_under_way and plan.clock_at > now
+                    ),
+                    default=NEVER,
+                )
+                self._condition.wait(min(seconds, max(next_at - now, 0.0)))
+            self._is_changed = False
+
+    def wake(self) -> None:
+        """End a `wait`."""
+        with self._condition:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._is_changed = True
+        self._condition.notify_all()
+
+    def _ask(self, plan: _Plan, by: str) -> None:
+        now = self._clock()
+        plan.asked_by = by
+        plan.asked = plan.begun + 1
+        plan.due_at = min(plan.due_at, now)
+        plan.clock_at = plan.kubelet_at = now
+        self._wake()
+
+    def _begin(self, plan: _Plan) -> None:
+        plan.is_under_way, plan.waits_for = True, ""
+        plan.begun += 1

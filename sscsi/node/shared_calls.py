@@ -1,0 +1,144 @@
+"""One call to a provider for everybody who asks the same at the same moment (`core.fetch_identity` says who does).
+
+No answer outlives its moment: a call that begins after another has ended asks anew. For starting pods the moment is that
+of the call; a group of volumes that is refreshed together is one moment by itself (`Moment`).
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from sscsi.core.failure_reason import CANCELLED, DEADLINE_EXCEEDED
+from sscsi.errors import ProviderCallError, SscsiError
+from sscsi.ports import ProviderAnswer
+
+Ask = Callable[[], ProviderAnswer]
+
+
+class _Call:
+    """A call that is under way or, in a Moment, was made. An answer, or an error, when `ended` is set."""
+
+    __slots__ = ("answer", "ended", "error")
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.answer: ProviderAnswer | None = None
+        self.error: Exception | None = None
+
+    def holds_for_others(self) -> bool:
+        """Whether the end of the call says as much to those who did not make it.
+
+        An answer without files and without an error does not: that provider wrote into the caller's own volume. Nor does
+        an end that came of the caller's own time.
+        """
+        if self.answer is not None:
+            return bool(self.answer.files or self.answer.error_code)
+        if isinstance(self.error, ProviderCallError):
+            return self.error.code not in {CANCELLED, DEADLINE_EXCEEDED}
+        return isinstance(self.error, SscsiError)
+
+
+class Approaches:
+    """How many publishes have begun and not come to their call yet: perhaps they are about to ask the same."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    def begin(self) -> "Approach":
+        """One more; until its `end`."""
+        with self._lock:
+            self._count += 1
+        return Approach(self._end)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._count -= 1
+
+
+class Approach:
+    """One publish on its way. Used by one thread."""
+
+    __slots__ = ("_end",)
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end: Callable[[], None] | None = end
+
+    def end(self) -> None:
+        """It has come to its call, or to its own end; the second time means nothing."""
+        end, self._end = self._end, None
+        if end is not None:
+            end()
+
+
+class Moment:
+    """The calls of one group of volumes, refreshed one after the other by one thread."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, _Call] = {}
+
+    def call(self, identity: str, ask: Ask) -> tuple[ProviderAnswer, bool]:
+        """The answer, and whether it is that of a call made for another volume. Raises what `ask` raises."""
+        call = self._calls.get(identity)
+        if call is None:
+            call = self._calls[identity] = _Call()
+            _make(call, ask)
+            return _end_of(call), False
+        return (_end_of(call), True) if call.holds_for_others() else (ask(), False)
+
+
+class SharedCalls:
+    """The calls that are under way. `gather` is waited for before a call is made: others may be about to ask the same.
+
+    `waiting` wraps every wait for somebody else's call.
+    """
+
+    def __init__(
+        self, *, gather: Callable[[], None], waiting: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._gather = gather
+        self._waiting = waiting
+        self._lock = threading.Lock()
+        self._calls: dict[str, _Call] = {}
+
+    def call(self, identity: str, ask: Ask, *, timeout_seconds: float) -> tuple[ProviderAnswer, bool]:
+        """The answer, and whether another asked for it. Raises what `ask` raises.
+
+        One whose time is over before the other's call ends, or to whom that says nothing, asks for itself.
+        """
+        with self._lock:
+            call = self._calls.get(identity)
+            is_mine = call is None
+            if call is None:
+                call = self._calls[identity] = _Call()
+        if is_mine:
+            try:
+                self._gather()
+                _make(call, ask)
+            finally:
+                with self._lock:
+                    del self._calls[identity]
+                call.ended.set()
+            return _end_of(call), False
+        with self._waiting():
+            call.ended.wait(timeout_seconds)
+        if call.ended.is_set() and call.holds_for_others():
+            return _end_of(call), True
+        return ask(), False
+
+
+def _make(call: _Call, ask: Ask) -> None:
+    try:
+        call.answer = ask()
+    except Exception as error:  # noqa: BLE001 - raised again by _end_of, to everybody
+        call.error = error
+
+
+def _end_of(call: _Call) -> ProviderAnswer:
+    if call.answer is not None:
+        return call.answer
+    raise call.error or AssertionError("a call that has not ended")

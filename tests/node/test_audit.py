@@ -19,6 +19,7 @@ from sscsi.errors import ConfigError
 from sscsi.node import audit
 from sscsi.node import config as node_config
 from sscsi.node.audit import AuditLog, make_audit_log
+from tests.support.checkout import ROOT
 from tests.support.one_record import make_record
 from tests.support.waiting import wait_until
 
@@ -383,3 +384,37 @@ def test_a_relative_path_is_a_wrong_command_line() -> None:
     assert caught.value.exit_code == 2
     with pytest.raises(ConfigError, match="must be an absolute path"):
         node_config.parse([], {"SSCSI_AUDIT_LOG": "audit.log"})
+
+
+def test_every_key_and_word_is_explained(path: str) -> None:
+    with open(os.path.join(ROOT, "docs", "audit.md"), encoding="utf-8") as file:
+        page = file.read()
+    many = tuple((f"{number}", "v") for number in range(audit.MAX_OBJECTS + 1))
+    with audit_log(path) as log:
+        write(log, object_versions=many)
+        os.unlink(path)
+        os.mkdir(path)
+        write(log)
+        os.rmdir(path)
+        write(log)
+    gap, line = lines(path)
+    assert (gap["event"], line["event"]) == (audit.LOST, audit.DELIVERED)
+    words = {
+        *gap,
+        *line,
+        "objects_left_out",
+        audit.LOST,
+        audit.DELIVERED,
+        audit.REFRESHED,
+        audit.UNCHANGED,
+        audit.PUBLISH,
+        audit.REPUBLISH,
+        audit.CLOCK,
+        audit.ASK,
+        audit.COMMAND,
+    }
+    assert [word for word in sorted(words) if f"`{word}`" not in page] == []
+    (example,) = (json.loads(text) for text in page.splitlines() if text.startswith("{"))
+    assert example.keys() == line.keys()
+    assert str(audit.MAX_TEXT) in page
+    assert f"{audit.MAX_OBJECTS} at most" in page

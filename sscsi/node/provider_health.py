@@ -76,8 +76,13 @@ class ProviderHealth:
         return {name: state.answers for name, state in self._states.items()}
 
     def facts(self) -> Mapping[str, str]:
-        """For the room's state: who answers and who does not, names with commas, and the versions that were told."""
+        """For the room's state: who answers and who does not, names with commas, and the versions that were told.
+
+        Empty before the first check, and while there are no providers.
+        """
         states = self._states
+        if not states:
+            return {}
         return {
             "providers_that_answer": ",".join(name for name, state in states.items() if state.answers),
             "providers_that_do_not_answer": ",".join(

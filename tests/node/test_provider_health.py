@@ -54,7 +54,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, object]]:
 
 
 def test_what_was_found_is_told(health: ProviderHealth) -> None:
-    assert (health.facts()["providers_that_answer"], health.problems(), health.states()) == ("", [], {})
+    assert (health.facts(), health.problems(), health.states()) == ({}, [], {})
     health.check()
     assert health.states() == {"aws": True, "vault": False}
     assert health.facts() == {

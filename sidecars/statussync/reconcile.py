@@ -105,6 +105,10 @@ class Reconciler:
         """Remember how it went with an object; the status objects that may have to tell it."""
         if key.kind != secret_data.KIND:
             return set()
+        if key not in self._wanted_secrets():
+            # A class that asks for it can't be read, perhaps: once it can, the first outcome is news.
+            self._outcomes.forget(key)
+            return set()
         if not self._outcomes.note(key, failure="; ".join(failures), conflicts=conflicts):
             return set()
         return {

@@ -36,6 +36,11 @@ class SecretOutcomes:
                 found += [conflict.text for conflict in conflicts if conflict.class_name == class_name]
         return found
 
+    def forget(self, key: ObjectKey) -> None:
+        """Nobody is known to want this one now."""
+        with self._lock:
+            self._outcomes.pop(key, None)
+
     def forget_all_but(self, keys: Iterable[ObjectKey]) -> None:
         """Nobody wants the others any more."""
         kept = set(keys)

@@ -403,6 +403,20 @@ def test_no_problem_or_log_shows_content(place: Place, caplog: pytest.LogCapture
         assert "CANARY" not in repr(record.__dict__)
 
 
+def test_a_class_that_could_not_be_read_at_the_start_has_synced_told_once_it_can(place: Place) -> None:
+    volume = published(place)
+    place.snapshot(volume)
+    started_anew = Place(place.cluster, place.files)
+    place.cluster.is_away = True
+    started_anew.put(volume)
+    place.cluster.is_away = False
+    # The sweep looks at the Secret while nobody knows yet that the class wants it.
+    started_anew.snapshot(volume, published(place, pod_name="new", pod_uid="uid-2"))
+    started_anew.poll()
+    found: Any = place.cluster.objects[ObjectKey(STATUS_KIND, "default", "new-default-app")]
+    assert [entry["type"] for entry in found["status"]["conditions"]] == ["Ready", "Refreshed", "Synced"]
+
+
 EVENTS = st.lists(
     st.one_of(
         st.tuples(

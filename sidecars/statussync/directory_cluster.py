@@ -11,6 +11,7 @@ from typing import Any
 from sidecars.statussync.class_documents import object_uid
 from sidecars.statussync.class_files import ClassFiles
 from sidecars.statussync.config import STATUS
+from sidecars.statussync.metrics import SyncMetrics
 from sidecars.statussync.object_files import ObjectFiles, make_private
 from sscsi.core import pod_status, status_conditions
 from sscsi.core.pod_event import PodEvent
@@ -28,13 +29,13 @@ class DirectoryCluster:
     Raises ConfigError when `path` can't serve as a cluster.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, metrics: SyncMetrics | None = None) -> None:
         status = os.path.join(path, STATUS)
         _check_readable(path)
         # Held for life: two of us would each remove what the other one wants.
         self._lock = _take(status)
         self._classes = ClassFiles(path)
-        self._objects = ObjectFiles(status)
+        self._objects = ObjectFiles(status, metrics)
         self._objects.remove_leftovers()
 
     def start(self, on_change: Callable[[ObjectKey], None], on_return: Callable[[], None]) -> None:

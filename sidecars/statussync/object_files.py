@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from sidecars.statussync import yaml_nodes
+from sidecars.statussync.metrics import CREATE, DELETE, PATCH, SyncMetrics
 from sscsi.core import pod_status, secret_data
 from sscsi.core.kubernetes_names import is_subdomain
 from sscsi.errors import ClusterUnavailableError, ObjectNotOursError
@@ -47,14 +48,25 @@ _Dumper: Any = type("_Dumper", (_BASE_DUMPER,), {"ignore_aliases": lambda _self,
 class ObjectFiles:
     """The files below `directory` (PATH/status). All methods raise ClusterUnavailableError."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, metrics: SyncMetrics | None = None) -> None:
         self._directory = directory
+        self._metrics = metrics or SyncMetrics()
         # Making an object in a namespace's directory, and removing the last one with it, must not meet.
         self._lock = threading.Lock()
 
     def write(self, key: ObjectKey, manifest: Mapping[str, object]) -> bool:
         """Make the file so; False when it was. Raises ObjectNotOursError."""
-        content = _MARK + encode(manifest)
+        try:
+            verb = self._write(key, _MARK + encode(manifest))
+        except ClusterUnavailableError:
+            self._metrics.object_write(key.kind, CREATE, is_ok=False)
+            raise
+        if verb:
+            self._metrics.object_write(key.kind, verb, is_ok=True)
+        return bool(verb)
+
+    def _write(self, key: ObjectKey, content: bytes) -> str:
+        """What was done, CREATE or PATCH; empty when nothing had to be."""
         name = _file_name(key.name)
         with self._lock, self._explained("write", key), self._namespace(key, make=True) as directory:
             present = _read(directory, name)
@@ -64,9 +76,9 @@ class ObjectFiles:
                     f"{key}: {self._path(key)!r} is there and was not made by status-sync; remove it"
                 )
             if present == content and _is_private(directory, name):
-                return False
+                return ""
             _replace(directory, name, content)
-            return True
+            return CREATE if present is None else PATCH
 
     def read(self, key: ObjectKey) -> dict[str, Any] | None:
         """What our file holds; None when there is none, or none that can be understood."""
@@ -86,6 +98,16 @@ class ObjectFiles:
 
     def remove(self, key: ObjectKey) -> bool:
         """Remove the file if it is ours; False when there was none."""
+        try:
+            is_removed = self._remove(key)
+        except ClusterUnavailableError:
+            self._metrics.object_write(key.kind, DELETE, is_ok=False)
+            raise
+        if is_removed:
+            self._metrics.object_write(key.kind, DELETE, is_ok=True)
+        return is_removed
+
+    def _remove(self, key: ObjectKey) -> bool:
         name = _file_name(key.name)
         with self._lock, self._explained("remove", key):
             try:

@@ -1,9 +1,11 @@
 """One object made right: look at volumes and classes as they are now, decide, write or remove."""
 
 import logging
+import time
 from collections.abc import Sequence
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
+from sidecars.statussync.metrics import SyncMetrics
 from sidecars.statussync.plain_contents import PlainContents
 from sidecars.statussync.secret_outcomes import SecretOutcomes
 from sidecars.statussync.secret_plan import Conflict, find_wishes, plan_secret
@@ -37,6 +39,7 @@ class Reconciler:
         cluster: Cluster,
         files: VolumeFiles,
         rules: SecretRules,
+        metrics: SyncMetrics,
         node_id: str,
     ) -> None:
         self._volumes = volumes
@@ -44,6 +47,7 @@ class Reconciler:
         self._cluster = cluster
         self._files = files
         self._rules = rules
+        self._metrics = metrics
         self._outcomes = SecretOutcomes()
         self._plain_contents = PlainContents(files)
         self._node_id = node_id
@@ -152,6 +156,7 @@ class Reconciler:
         return KEPT if problems is None else synced([*self.class_problems(class_name), *problems])
 
     def _secret(self, key: ObjectKey) -> tuple[Conflict, ...]:
+        begun = time.monotonic()
         volumes = self._volumes.in_namespace(key.namespace)
         names = {(volume.pod_namespace, volume.class_name) for volume in volumes}
         views = {name: self._catalogue.view(name) for name in names}
@@ -170,15 +175,19 @@ class Reconciler:
             limit_bytes=secret_data.MAX_SECRET_BYTES,
         )
         owners = [owner for user in plan.users for owner in self._cluster.owners(user, status_key(user))]
-        self._apply(key, secret_data.build_secret(plan.spc, plan.index, content, owners, self._rules))
+        if self._apply(key, secret_data.build_secret(plan.spc, plan.index, content, owners, self._rules)):
+            self._metrics.secret_written(plan.spc.provider, time.monotonic() - begun)
         return plan.conflicts
 
     def _apply(
         self, key: ObjectKey, manifest: dict[str, object], *, kept_conditions: frozenset[str] = frozenset()
-    ) -> None:
+    ) -> bool:
+        """Whether it had to be written."""
         wanted = ClusterObject(key=key, manifest=manifest, kept_conditions=kept_conditions)
-        if self._cluster.apply(wanted):
+        is_written = self._cluster.apply(wanted)
+        if is_written:
             log.info("wrote an object", extra={log_keys.OBJECT: str(key)})
+        return is_written
 
     def _delete(self, key: ObjectKey) -> None:
         # A volume that the node room does not know may be the one that wants it; a status object takes its Secrets

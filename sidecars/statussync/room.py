@@ -11,6 +11,7 @@ import grpc
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.classes_service import ClassesService
 from sidecars.statussync.controller import Controller
+from sidecars.statussync.metrics import SyncMetrics
 from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
@@ -19,6 +20,7 @@ from sidecars.statussync.volume_set import VolumeSet
 from sidecars.statussync.watch import VolumeWatch, poll_classes
 from sidecars.statussync.work_queue import WorkQueue
 from sscsi.core import log_keys, run_files
+from sscsi.core.prometheus import Family
 from sscsi.core.published_volume import VolumeChange
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.secret_data import SecretRules
@@ -49,12 +51,14 @@ class StatusSyncRoom:
         feed: VolumeFeed,
         files: VolumeFiles,
         rules: SecretRules,
+        metrics: SyncMetrics,
         run_directory: str,
         node_id: str,
         stop_grace_seconds: float,
     ) -> None:
         self._cluster = cluster
         self._feed = feed
+        self._metrics = metrics
         self._stop_grace_seconds = stop_grace_seconds
         self._volumes = VolumeSet(time.monotonic)
         self._queue: WorkQueue[ObjectKey] = WorkQueue()
@@ -66,6 +70,7 @@ class StatusSyncRoom:
             cluster=cluster,
             files=files,
             rules=rules,
+            metrics=metrics,
             node_id=node_id,
         )
         self._controller = Controller(
@@ -82,7 +87,7 @@ class StatusSyncRoom:
         self._watch = VolumeWatch(feed, self._on_change)
         self._pool = BlockingAwarePool("rpc", running_limit=_RUNNING_LIMIT)
         self._classes_service = ClassesService(cluster, self._controller, self._pool.blocked)
-        self._state_server = state_server(run_directory, "statussync", self._look)
+        self._state_server = state_server(run_directory, "statussync", self._look, self._families)
         self._server = SocketServer(
             os.path.join(run_directory, run_files.STATUSSYNC),
             mode=_SOCKET_MODE,
@@ -157,6 +162,9 @@ class StatusSyncRoom:
 
     def _add_services(self, server: grpc.Server) -> None:
         sscsi_pb2_grpc.add_ClassesServicer_to_server(self._classes_service, server)
+
+    def _families(self) -> list[Family]:
+        return self._metrics.families(queue_depth=self._queue.depth, problems=self._problems.count)
 
     def _look(self) -> RoomStatus:
         return RoomStatus(

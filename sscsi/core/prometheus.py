@@ -13,6 +13,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 
 Labels = Mapping[str, str]
 
+UPSTREAM_OS: Labels = {"os_type": "linux"}
+"""The label that each of the upstream driver's metrics has."""
+UPSTREAM_BOUNDS = (*(0.1 * (2 / 0.1) ** (step / 10) for step in range(10)), 2.0)
+"""Seconds: eleven steps from 0.1 to 2, each by the same factor, as the upstream driver's histograms have them."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:

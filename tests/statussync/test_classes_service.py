@@ -12,6 +12,7 @@ import pytest
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.classes_service import ClassesService
 from sidecars.statussync.controller import Controller
+from sidecars.statussync.metrics import SyncMetrics
 from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
@@ -44,6 +45,7 @@ class HeldCalls(ClassesService):
             cluster=cluster,
             files=FakeVolumeFiles(),
             rules=RULES,
+            metrics=SyncMetrics(),
             node_id="node-1",
         )
         queue: WorkQueue[ObjectKey] = WorkQueue()

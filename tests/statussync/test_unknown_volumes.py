@@ -2,6 +2,7 @@
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.controller import Controller
+from sidecars.statussync.metrics import SyncMetrics
 from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
@@ -33,6 +34,7 @@ class Room:
             cluster=cluster,
             files=files,
             rules=RULES,
+            metrics=SyncMetrics(),
             node_id="node-1",
         )
         self.controller = Controller(

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.controller import Controller
+from sidecars.statussync.metrics import SyncMetrics
 from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
 from sidecars.statussync.reconcile import Reconciler
@@ -63,6 +64,7 @@ class WiredRoom:
             cluster=cluster,
             files=files,
             rules=RULES,
+            metrics=SyncMetrics(),
             node_id=node_id,
         )
         self.node = AskedNode()

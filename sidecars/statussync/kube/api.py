@@ -17,6 +17,7 @@ from sidecars.statussync.kube.api_errors import GARBAGE, UNREACHABLE, ApiError, 
 from sidecars.statussync.kube.connection import Connection, LoadAccess
 from sidecars.statussync.kube.rate_limit import RateLimit
 from sidecars.statussync.kube.wire import Stream
+from sidecars.statussync.metrics import SyncMetrics
 from sscsi import __version__
 from sscsi.core import log_keys
 from sscsi.core.backoff import delays
@@ -48,8 +49,9 @@ Object = dict[str, Any]
 class KubeApi:
     """The API server. Threads may share it; `close` ends what is under way."""
 
-    def __init__(self, load: LoadAccess, rate_limit: RateLimit) -> None:
+    def __init__(self, load: LoadAccess, rate_limit: RateLimit, metrics: SyncMetrics | None = None) -> None:
         self._load = load
+        self._metrics = metrics or SyncMetrics()
         self._rate_limit = rate_limit
         self._connection = Connection(load())
         self._reloading = threading.Lock()
@@ -157,9 +159,15 @@ class KubeApi:
             if seconds <= 0:
                 raise ClusterUnavailableError("there was no time left to ask the API server")
             timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, total=seconds)
-            return _request(
-                connection, method, target, headers=headers, data=data, timeout=timeout, stream=stream
-            )
+            code = 0
+            try:
+                response = _request(
+                    connection, method, target, headers=headers, data=data, timeout=timeout, stream=stream
+                )
+                code = response.status
+            finally:
+                self._metrics.api_request(method, target, code, is_watch=stream)
+            return response
 
         connection = self._connection
         response = send(connection)

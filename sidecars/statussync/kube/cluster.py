@@ -13,6 +13,7 @@ from sidecars.statussync.kube.pod_annotations import KubePodAnnotations
 from sidecars.statussync.kube.rate_limit import RateLimit
 from sidecars.statussync.kube.secrets import KubeSecrets
 from sidecars.statussync.kube.status_objects import KubeStatusObjects
+from sidecars.statussync.metrics import SyncMetrics
 from sscsi.core import pod_status
 from sscsi.core.kubernetes_names import label_value
 from sscsi.core.pod_event import PodEvent
@@ -37,14 +38,15 @@ class KubernetesCluster:
         burst: int,
         watch_seconds: float,
         pod_annotations: bool,
+        metrics: SyncMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._api = KubeApi(load, RateLimit(per_second=requests_per_second, burst=burst))
+        self._api = KubeApi(load, RateLimit(per_second=requests_per_second, burst=burst), metrics)
         self._classes = KubeClasses(self._api, watch_seconds=watch_seconds, clock=clock)
         self._status_objects = KubeStatusObjects(self._api, label_value(node_id), watch_seconds=watch_seconds)
         self._owners = KubeOwners(self._api, self._status_objects)
         self._secrets = KubeSecrets(self._api, clock=clock)
-        self._events = KubeEvents(self._api, node_id)
+        self._events = KubeEvents(self._api, node_id, metrics=metrics)
         self._pod_annotations = (
             KubePodAnnotations(self._api, node_id, watch_seconds=watch_seconds) if pod_annotations else None
         )

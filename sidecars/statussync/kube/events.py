@@ -13,6 +13,7 @@ from urllib.parse import quote
 from sidecars.statussync.kube.api import JSON, MERGE_PATCH, Object, jittered
 from sidecars.statussync.kube.api_errors import ApiError
 from sidecars.statussync.kube.event_correlation import Correlator, Occurrence
+from sidecars.statussync.metrics import DROPPED, WRITTEN, SyncMetrics
 from sscsi.core import log_keys
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.redaction import clean_message
@@ -58,11 +59,13 @@ class KubeEvents:
         api: EventApi,
         node_id: str,
         *,
+        metrics: SyncMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._api = api
         self._node_id = node_id
+        self._metrics = metrics or SyncMetrics()
         self._clock = clock
         self._wall_clock = wall_clock
         self._correlator = Correlator(clock)
@@ -87,6 +90,8 @@ class KubeEvents:
     def tell(self, event: PodEvent) -> None:
         """Have the Event written soon, if that can be."""
         with self._condition:
+            if len(self._waiting) == MAX_WAITING:
+                self._metrics.event(DROPPED)
             self._waiting.append((event, self._wall_clock()))
             self._condition.notify_all()
 
@@ -99,9 +104,12 @@ class KubeEvents:
             event, at = self._waiting.popleft()
         event = dataclasses.replace(event, message=clean_message(event.message, ()))
         if self._clock() < self._forbidden.get(event.pod_namespace, float("-inf")):
+            self._metrics.event(DROPPED)
             return True
         occurrence = self._correlator.take_in(event, at)
-        if occurrence is not None:
+        if occurrence is None:
+            self._metrics.event(DROPPED)
+        else:
             self._write(event, occurrence)
         return True
 
@@ -122,8 +130,10 @@ class KubeEvents:
                 if pauses and self._may_pass(error):
                     self._api.pause(jittered(pauses.pop(0)))
                     continue
+                self._metrics.event(DROPPED)
                 self._dropped(event, error)
             else:
+                self._metrics.event(WRITTEN)
                 self._tell_problem("")
             return
 

@@ -13,7 +13,7 @@ from tests.cli.fake_node import sscsi
 from tests.fakes.fake_provider import FakeProvider, files_answer
 from tests.fakes.fake_status_sync import FakeStatusSync
 from tests.support.node_place import NodePlace
-from tests.support.node_room import room_in_process
+from tests.support.node_room import publish_request, room_in_process
 
 pytestmark = pytest.mark.root
 
@@ -35,7 +35,7 @@ def test_a_change_is_fetched_by_command_seen_by_who_and_kept_by_the_audit_log(
     flags = ("--enable-secret-rotation", "--rotation-poll-interval=1h", f"--audit-log={audit}", "--nodeid=n1")
     with room_in_process(place, *flags) as node:
         assert run(place, "refresh", "--all").stderr == "sscsi refresh: no volume on this node is selected\n"
-        node.publish(place.target_path(), secrets={"password": "canary-of-a-secret"})
+        node.publish(publish_request(place.target_path(), secrets={"password": "canary-of-a-secret"}))
         provider.answer = files_answer(("secret", 0o644, b"second content"), version="v2")
         answer = run(place, "refresh", "--class=default/app")
         assert (answer.returncode, answer.stderr) == (0, "")

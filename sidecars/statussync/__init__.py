@@ -4,7 +4,8 @@ Who calls it: the node room, `sscsi.v1.Classes` (`Get` for every publish that ha
 for the first publish of a class with `secretObjects`); health pages and operators, `sscsi.v1.Room/Status`.
 
 Sockets: serves `$SSCSI_RUN_DIR/statussync.sock` (0600) and `statussync-state.sock` (0660). Calls `sscsi.v1.Volumes/Watch` on
-`$SSCSI_RUN_DIR/node.sock`, for as long as it lives; the node room may be away, late, or start anew.
+`$SSCSI_RUN_DIR/node.sock`, for as long as it lives, and `AskRefresh` with what annotations ask for, when that changes and after each
+snapshot; the node room may be away, late, or start anew.
 
 Reads: classes, from the cluster (`--cluster=dir:PATH`: *.yaml, *.yml and *.json directly in PATH); the files that
 `secretObjects` name, from the volumes that the node room tells of. Writes: SecretProviderClassPodStatus and Secret

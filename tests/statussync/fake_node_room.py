@@ -48,6 +48,7 @@ class FakeNodeRoom(sscsi_pb2_grpc.VolumesServicer):
         self.watches = 0
         self.asked: list[list[RefreshAsk]] = []
         self.hears_wishes = True
+        self.asks = 0
         self._lock = threading.Lock()
         self._volumes: dict[str, PublishedVolume] = {}
         self._watchers: set[queue.Queue[sscsi_pb2.WatchResponse | None]] = set()
@@ -109,6 +110,7 @@ class FakeNodeRoom(sscsi_pb2_grpc.VolumesServicer):
     def AskRefresh(
         self, request: sscsi_pb2.AskRefreshRequest, context: grpc.ServicerContext
     ) -> sscsi_pb2.AskRefreshResponse:
+        self.asks += 1
         if self.mute or not self.hears_wishes:
             is_over = threading.Event()
             context.add_callback(is_over.set)

@@ -14,7 +14,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from sscsi.core.annotations import REFRESH_AT
 from sscsi.core.published_volume import PublishedVolume
+from sscsi.core.refresh_ask import RefreshAsk
 from tests.statussync.making import make_event, make_volume
 from tests.statussync.status_sync_process import MODULE, StatusSync
 from tests.support.preloaded import Preloaded, preloaded
@@ -262,6 +264,21 @@ def test_a_change_of_a_class_is_noticed_without_a_call(room: StatusSync) -> None
     room.wait_for(STATUS, SECRET)
     (room.cluster / "app.yaml").write_text(CLASS.replace("key: k", "key: other"))
     wait_until(lambda: "other" in room.objects()[SECRET]["data"], "the Secret follows", seconds=20.0)
+
+
+def test_an_annotation_of_a_class_in_a_file_comes_to_the_node_room(room: StatusSync) -> None:
+    (room.cluster / "app.yaml").write_text(CLASS)
+    room.node.put(room.publish())
+    room.node.start()
+    room.start()
+    wait_until(lambda: room.node.asked == [[]], "it is told that nothing is asked for", seconds=20.0)
+    # As people write it, without quotes.
+    annotation = f"{REFRESH_AT}: 2026-01-01T12:00:00Z"
+    (room.cluster / "app.yaml").write_text(CLASS.replace("note: mine", annotation))
+    wish = RefreshAsk(namespace="default", class_name="app", value="2026-01-01T12:00:00Z")
+    wait_until(lambda: room.node.asked[-1] == [wish], "it is told", seconds=20.0)
+    (room.cluster / "app.yaml").write_text(CLASS)
+    wait_until(lambda: room.node.asked[-1] == [], "it is gone", seconds=20.0)
 
 
 def test_the_status_tells_how_the_room_is(room: StatusSync) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from sidecars.statussync.watch import VolumeWatch
 from sscsi.core.published_volume import VolumeChange
+from sscsi.core.refresh_ask import RefreshAsk
 from sscsi.edges.volumes_grpc import VolumesClient
 from sscsi.errors import RoomUnavailableError
 from tests.statussync.fake_node_room import FakeNodeRoom
@@ -81,6 +82,47 @@ def test_closing_ends_a_watch_that_waits_and_every_later_one(node: FakeNodeRoom)
     assert not waiting.is_alive()
     assert changes == []
     assert list(client.watch()) == []
+
+
+def test_wishes_come_whole_and_each_call_has_all_of_them(node: FakeNodeRoom) -> None:
+    asks = [
+        RefreshAsk(namespace="n", class_name="app", value="ü 1"),
+        RefreshAsk(namespace="n", pod_name="web", pod_uid="uid-1", value="2"),
+    ]
+    client = VolumesClient(node.socket_path)
+    client.ask_refresh(asks)
+    client.ask_refresh([])
+    client.close()
+    assert node.asked == [asks, []]
+
+
+def test_wishes_that_nobody_hears_are_said_so(tmp_path: Path) -> None:
+    client = VolumesClient(str(tmp_path / "none.sock"))
+    with pytest.raises(RoomUnavailableError, match=r"none\.sock \(UNAVAILABLE\)"):
+        client.ask_refresh([])
+    client.close()
+    with pytest.raises(RoomUnavailableError, match="stopping"):
+        client.ask_refresh([])
+
+
+def test_closing_ends_an_ask_that_waits(node: FakeNodeRoom) -> None:
+    node.hears_wishes = False
+    client = VolumesClient(node.socket_path)
+    ends: list[str] = []
+
+    def ask() -> None:
+        try:
+            client.ask_refresh([])
+        except RoomUnavailableError as error:
+            ends.append(str(error))
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    wait_until(lambda: node.asks == 1, "it is asked")
+    client.close()
+    waiting.join(20.0)
+    assert not waiting.is_alive()
+    assert "CANCELLED" in ends[0]
 
 
 def test_a_change_whose_message_was_lost_comes_with_the_next_snapshot(node: FakeNodeRoom) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sscsi.core import run_files
 from sscsi.core.csi_address import parse_csi_address
-from sscsi.core.listen_address import parse_listen_address
+from sscsi.core.listen_address import OFF, OFF_WORDS, parse_listen_address
 from sscsi.errors import ConfigError
 from sscsi.process.flags import Flag, Flags
 from sscsi.process.flags import parse as parse_flags
@@ -16,7 +16,6 @@ PROGRAM = "sscsi-livenessprobe"
 HEALTHZ = "/healthz"
 LIVEZ = "/livez"
 READYZ = "/readyz"
-OFF = "off"
 
 _STDERR = "each line goes to stderr at once."
 _UPSTREAM_FLAGS = (
@@ -80,7 +79,7 @@ _OWN_FLAGS = (
     Flag(
         name="appliance-metrics-address",
         default="",
-        help="Address of one more listener for the metrics alone; empty or off: none.",
+        help="Address of one more listener for the metrics alone; empty, 0 or off: none.",
         variable="SSCSI_METRICS_ADDR",
     ),
     Flag(
@@ -169,7 +168,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> LivenessProbeConfi
         health_address="" if endpoint == OFF else endpoint or f"0.0.0.0:{flags.text('health-port')}",
         health_has_metrics=bool(endpoint),
         metrics_addresses=tuple(
-            address for address in (own_metrics_address, "" if more == OFF else more) if address
+            address for address in (own_metrics_address, "" if more in OFF_WORDS else more) if address
         ),
         metrics_path=flags.text("metrics-path"),
         run_directory=flags.text("run-dir"),

@@ -17,6 +17,7 @@ from sidecars.statussync import config as statussync_config
 from sidecars.statussync.config import Config as StatusSyncConfig
 from sidecars.watchdog import config as watchdog_config
 from sscsi.cli import settings
+from sscsi.core.listen_address import OFF, OFF_WORDS
 from sscsi.errors import ConfigError
 from sscsi.node import config as node_config
 from sscsi.node.config import NodeConfig
@@ -59,7 +60,6 @@ def complete(arguments: Sequence[str], environ: Mapping[str, str], *, host_name:
         variables["SSCSI_KUBELET_REGISTRATION_PATH"] = (
             variables["SSCSI_KUBELET_REGISTRATION_PATH"] or settings.KUBELET_REGISTRATION_PATH
         )
-    variables |= _autostarts(variables)
 
     def parsed_by(parse: Parse[C], name: str, *more: str) -> C:
         words = [*_words(variables, name), *more]
@@ -69,6 +69,9 @@ def complete(arguments: Sequence[str], environ: Mapping[str, str], *, host_name:
 
     node = parsed_by(node_config.parse, "SSCSI_NODE_ARGS", *arguments)
     _adopt_flags(variables, node_config.flags_for({**environ, **variables}), node.flags)
+    if variables["SSCSI_METRICS_ADDR"] in OFF_WORDS:
+        variables["SSCSI_METRICS_ADDR"] = OFF
+    variables |= _autostarts(variables)
     # The first is the run directory's own, which goes without saying.
     variables["SSCSI_PROVIDER_DIRS"] = ",".join(node.provider_directories[1:])
     variables["SSCSI_STATE_DIR"] = node.state_directory
@@ -106,7 +109,7 @@ def shell_exports(variables: Mapping[str, str]) -> str:
 
 def _autostarts(variables: Mapping[str, str]) -> dict[str, str]:
     """Which of the programs that are not always there supervisord starts."""
-    listens = {variables["SSCSI_HEALTH_ENDPOINT"], variables["SSCSI_METRICS_ADDR"]} != {settings.OFF}
+    listens = {variables["SSCSI_HEALTH_ENDPOINT"], variables["SSCSI_METRICS_ADDR"]} != {OFF}
     starts = {
         settings.AUTOSTART_FILE_PROVIDER: bool(variables["SSCSI_FILE_PROVIDER_ROOT"]),
         settings.AUTOSTART_REGISTRAR: bool(variables["SSCSI_KUBELET_REGISTRATION_PATH"]),

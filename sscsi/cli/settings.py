@@ -121,7 +121,7 @@ SETTINGS = (
     Setting(
         variable="SSCSI_METRICS_ADDR",
         default=":8095",
-        about="Address of the metrics page, HOST:PORT; `off` for none.",
+        about="Address of the metrics page, HOST:PORT; `off` or `0` for none. The flag --metrics-addr goes before it.",
     ),
     Setting(
         variable="SSCSI_PROBE_USER",
@@ -154,7 +154,6 @@ SETTINGS = (
 AUTOSTART_FILE_PROVIDER = "SSCSI_PROVIDER_FILE_AUTOSTART"
 AUTOSTART_REGISTRAR = "SSCSI_REGISTRAR_AUTOSTART"
 AUTOSTART_LIVENESSPROBE = "SSCSI_LIVENESSPROBE_AUTOSTART"
-OFF = "off"
 
 
 def given(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,5 +1,9 @@
 """Addresses to listen on as Go writes them: `:8080`, `127.0.0.1:9809`, `[::1]:80`, `localhost:0`."""
 
+OFF = "off"
+OFF_WORDS = frozenset({OFF, "0", ""})
+"""In the place of an address: listen nowhere. `0` is upstream's word (controller-runtime)."""
+
 
 def parse_listen_address(text: str) -> tuple[str, str]:
     """Host and port of an address; the host is empty for all interfaces, the port a number or a service's name.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sscsi import __version__
 from sscsi.core.endpoint import Endpoint, parse_endpoint
+from sscsi.core.listen_address import OFF_WORDS, parse_listen_address
 from sscsi.core.refresh_interval import NodeInterval, node_interval
 from sscsi.errors import ConfigError
 from sscsi.node.audit import check_destination
@@ -100,6 +101,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> NodeConfig:
         raise ConfigError(
             f"flag --metrics-backend: unsupported metrics backend {flags.text('metrics-backend')}; only prometheus"
         )
+    _check_metrics_address(flags.text("metrics-addr"))
     endpoint = _endpoint(flags)
     run_directory = flags.text("run-dir")
     interval, interval_problems = _interval(flags)
@@ -141,6 +143,16 @@ def _interval(flags: Flags) -> tuple[NodeInterval, tuple[str, ...]]:
     return node_interval(
         flags.text("rotation-poll-interval"), flags.text(floor) if flags.is_given(floor) else None
     )
+
+
+def _check_metrics_address(text: str) -> None:
+    """Refuse by its own name what sscsi-livenessprobe would have to refuse."""
+    if text in OFF_WORDS:
+        return
+    try:
+        parse_listen_address(text)
+    except ValueError as error:
+        raise ConfigError(f"flag --metrics-addr (variable SSCSI_METRICS_ADDR): {error}") from error
 
 
 def _endpoint(flags: Flags) -> Endpoint:

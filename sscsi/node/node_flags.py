@@ -3,7 +3,6 @@
 from sscsi.process.flags import Flag
 
 _MIB = 1024 * 1024
-_LATER = "its feature comes with a later release."
 _NO_GO = "it belongs to Go's profiler."
 _STDERR = "logs go to stderr only."
 
@@ -51,14 +50,14 @@ UPSTREAM_FLAGS = (
     Flag(
         name="metrics-addr",
         default=":8095",
-        help="Address of the metrics page; 0 switches it off.",
-        no_effect=_LATER,
+        help="Address of the appliance's metrics page, which `sscsi run` gives to sscsi-livenessprobe: the node room "
+        "listens nowhere for it; 0 or off: no such page.",
+        variable="SSCSI_METRICS_ADDR",
     ),
     Flag(
         name="metrics-backend",
         default="Prometheus",
-        help="Kind of the metrics page; only Prometheus.",
-        no_effect=_LATER,
+        help="Kind of the metrics page; everything but Prometheus is refused.",
     ),
     Flag(
         name="provider-health-check",

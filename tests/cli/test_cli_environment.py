@@ -47,14 +47,17 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         (["--log-format-json"], "SSCSI_LOG_FORMAT_JSON", "true"),
         (["--log-format-json=F"], "SSCSI_LOG_FORMAT_JSON", "false"),
         (["--v=5"], "SSCSI_LOG_VERBOSITY", "5"),
+        (["--metrics-addr=127.0.0.1:9"], "SSCSI_METRICS_ADDR", "127.0.0.1:9"),
     ],
 )
 def test_a_flag_goes_before_its_variable_for_every_room(
     arguments: list[str], variable: str, value: str
 ) -> None:
-    given_variable = {"SSCSI_LOG_FORMAT_JSON": "true", "SSCSI_LOG_VERBOSITY": "1"}.get(
-        variable, "unix:///from/variable"
-    )
+    given_variable = {
+        "SSCSI_LOG_FORMAT_JSON": "true",
+        "SSCSI_LOG_VERBOSITY": "1",
+        "SSCSI_METRICS_ADDR": ":8",
+    }.get(variable, "unix:///from/variable")
     if not variable.startswith("CSI"):
         given_variable = given_variable.removeprefix("unix://")
     assert variables(**{variable: given_variable})[variable] == given_variable
@@ -81,6 +84,32 @@ def test_provider_directories_are_upstreams_unless_a_list_is_given() -> None:
     assert flagged["SSCSI_PROVIDER_DIRS"] == "/etc/kubernetes/secrets-store-csi-providers,/flag"
 
 
+def test_the_metrics_page_is_at_upstreams_port_unless_somebody_says_otherwise() -> None:
+    assert variables()["SSCSI_METRICS_ADDR"] == ":8095"
+    assert variables("--metrics-backend=prometheus")["SSCSI_METRICS_ADDR"] == ":8095"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        (["--metrics-addr=0"], {}),
+        (["--metrics-addr=off"], {}),
+        (["--metrics-addr="], {}),
+        (["--metrics-addr=0"], {"SSCSI_METRICS_ADDR": ":8"}),
+        ([], {"SSCSI_METRICS_ADDR": "0"}),
+        ([], {"SSCSI_METRICS_ADDR": "off"}),
+    ],
+)
+def test_without_a_metrics_page_and_health_pages_nobody_listens(
+    arguments: list[str], environ: dict[str, str]
+) -> None:
+    found = variables(*arguments, **environ)
+    assert found["SSCSI_METRICS_ADDR"] == "off"
+    assert found[settings.AUTOSTART_LIVENESSPROBE] == "true"
+    without_health = variables(*arguments, SSCSI_HEALTH_ENDPOINT="off", **environ)
+    assert without_health[settings.AUTOSTART_LIVENESSPROBE] == "false"
+
+
 def test_the_file_provider_starts_only_with_a_root() -> None:
     assert variables()[settings.AUTOSTART_FILE_PROVIDER] == "false"
     assert variables(SSCSI_FILE_PROVIDER_ROOT="/secrets")[settings.AUTOSTART_FILE_PROVIDER] == "true"
@@ -97,6 +126,8 @@ def test_the_file_provider_starts_only_with_a_root() -> None:
         (["--provider-timeout=2"], {}, "--provider-timeout"),
         (["--enable-secret-rotation=yes"], {}, "--enable-secret-rotation"),
         (["--metrics-backend=graphite"], {}, "--metrics-backend"),
+        (["--metrics-addr=8095"], {}, "--metrics-addr"),
+        ([], {"SSCSI_METRICS_ADDR": "localhost"}, "SSCSI_METRICS_ADDR"),
         (["--run-dir=relative"], {}, "--run-dir"),
         ([], {"SSCSI_RUN_DIR": "relative"}, "--run-dir"),
         ([], {"SSCSI_NODE_ARGS": "--drivername='open"}, "SSCSI_NODE_ARGS"),

@@ -47,7 +47,12 @@ UPSTREAM = {
 FLAGS = {flag.name: flag for flag in flags_for({})}
 # A value for each kind that differs from every default.
 OTHER = {bool: "true", int: "7", float: "1h1m1s", str: "other"}
-SPECIAL = {"endpoint": "unix:///other", "metrics-backend": "PROMETHEUS", "version": "false"}
+SPECIAL = {
+    "endpoint": "unix:///other",
+    "metrics-addr": "127.0.0.1:9",
+    "metrics-backend": "PROMETHEUS",
+    "version": "false",
+}
 
 
 def parsed(*arguments: str, **environ: str) -> NodeConfig:
@@ -280,6 +285,8 @@ class TestRefused:
                 "flag --endpoint: invalid endpoint: http://x; write unix:///PATH or tcp://",
             ),
             ("--metrics-backend=statsd", "flag --metrics-backend: unsupported metrics backend statsd"),
+            ("--metrics-addr=8095", "flag --metrics-addr (variable SSCSI_METRICS_ADDR): '8095' has no port"),
+            ("--metrics-addr=:80950", "flag --metrics-addr (variable SSCSI_METRICS_ADDR): ':80950'"),
         ],
     )
     def test_a_bad_value_ends_the_start_with_one_line_that_names_the_flag(

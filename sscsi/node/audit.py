@@ -45,7 +45,7 @@ class AuditLog:
         self._destination = destination
         self._lock = threading.Lock()
         self._lost_told = 0
-        self._is_losing = False
+        self._is_losing = self._is_closed = False
         self._file = AuditFile(destination) if destination not in {"", STDOUT} else None
         self._stream = self._make_stream() if destination else None
 
@@ -60,19 +60,26 @@ class AuditLog:
         `shared`: the call to the provider was one for several pods. Never raises, never waits for a reader.
         """
         stream = self._stream
-        if stream is not None:
+        if stream is not None and not self._is_closed:
             stream.write(self._line(record, event, trigger, shared=shared))
             self._tell_losses(stream)
 
     def close(self) -> None:
         """Write what is pending, for half a second at most, and give the file up. Nothing is written afterwards."""
-        stream, self._stream = self._stream, None
-        if stream is None:
+        stream = self._stream
+        if stream is None or self._is_closed:
             return
+        self._is_closed = True
         stream.drain(_LAST_CHANCE_SECONDS)
         stream.close()
         if self._file is not None:
             self._file.close()
+        lost = self.lost - self._lost_told
+        if lost:
+            log.warning(
+                "the audit log ends; lines were lost",
+                extra={log_keys.PATH: self._destination, log_keys.COUNT: lost},
+            )
 
     def _make_stream(self) -> LogStream:
         file = self._file

@@ -107,6 +107,7 @@ class LogStream:
         """Give up what is pending, and the thread. The descriptor stays open."""
         with self._lock:
             self._closed = True
+            self._lost_in_all += sum(lines for _, lines in self._kept if lines > 0)
             self._drop_kept()
 
     def _keep(self, line: bytes) -> None:

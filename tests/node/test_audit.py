@@ -261,7 +261,10 @@ def test_a_device_that_is_always_full_holds_nobody_up(caplog: pytest.LogCaptureF
         for _ in range(10):
             write(log)
         assert log.lost == 10
-    assert warnings(caplog) == [("lines of the audit log are lost", "No space left on device", None)]
+    assert warnings(caplog) == [
+        ("lines of the audit log are lost", "No space left on device", None),
+        ("the audit log ends; lines were lost", None, 10),
+    ]
 
 
 def test_a_fifo_that_has_no_reader_yet(path: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -317,6 +320,22 @@ def test_a_fifo_whose_reader_sleeps_keeps_what_it_can_and_counts_the_rest(
         "the audit log is written again; lines were lost",
     ]
     os.close(reader)
+
+
+def test_what_nobody_has_read_at_the_end_is_lost_and_told(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    count = 500
+    with audit_log(path) as log:
+        for number in range(count):
+            write(log, str(number))
+        assert log.lost == 0
+    written = read_now(reader)
+    os.close(reader)
+    assert 0 < log.lost == count - written.count(b"\n") < count
+    assert warnings(caplog) == [("the audit log ends; lines were lost", None, log.lost)]
 
 
 def test_lines_of_many_threads_are_whole(path: str) -> None:

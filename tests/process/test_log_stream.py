@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import functools
 import os
 import pty
@@ -509,3 +510,42 @@ def test_a_stream_that_was_closed_has_no_thread(pipe: Pipe) -> None:
     assert log_threads()
     pipe.stream.close()
     wait_until(lambda: not log_threads(), "the thread has ended")
+
+
+def test_losses_are_counted_and_no_longer_untold_when_the_log_tells_them(small: Pipe) -> None:
+    number = 0
+    while not small.stream.losses()[1]:
+        small.stream.write(line(number))
+        number += 1
+    small.stream.write(line(number))
+    assert small.stream.losses() == (2, True, "")
+    assert small.read()
+    assert small.stream.flush_pending()
+    assert small.stream.losses() == (2, False, "")
+    assert b"LOST 2 \n" in small.read()
+
+
+def test_a_line_that_tells_of_losses_is_none_of_the_programs_own() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    stream = LogStream(descriptor, tell_loss)
+    for number in range(3):
+        stream.write(line(number))
+        assert stream.losses() == (number + 1, True, os.strerror(errno.ENOSPC))
+    assert stream.losses() == (3, True, os.strerror(errno.ENOSPC))
+    os.close(descriptor)
+
+
+def test_an_owner_may_write_in_a_way_of_its_own() -> None:
+    taken: list[bytes] = []
+
+    def open_writer(descriptor: int) -> log_output.Writer:
+        assert descriptor == 7
+
+        def write(data: bytes) -> int:
+            taken.append(data[:3])
+            return min(len(data), 3)
+
+        return write
+
+    LogStream(7, tell_loss, open_writer=open_writer).write(b"abcdef\n")
+    assert b"".join(taken) == b"abcdef\n"

@@ -37,9 +37,9 @@ def due_at(success_at: float, *, interval: float, floor: float, renewal: Renewal
     return min(due, success_at + max(left / _RENEWAL_PART, floor)) if left > 0 else due
 
 
-def jitter_seconds(interval: float, chance: float) -> float:
-    """How long after its due time the content is fetched; `chance` is of 0 to 1."""
-    return min(interval * JITTER, LONGEST_JITTER_SECONDS) * chance
+def jitter_seconds(ahead: float, chance: float) -> float:
+    """How long after its due time, which is so far `ahead`, the content is fetched; `chance` is of 0 to 1."""
+    return min(ahead * JITTER, LONGEST_JITTER_SECONDS) * chance
 
 
 def pause_seconds(failures: int, interval: float, chance: float) -> float:

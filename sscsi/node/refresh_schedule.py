@@ -81,7 +81,7 @@ class RefreshSchedule:
             plan = self._plans.get(target_path)
             next_at = due_at
             if self._own_clock and interval > 0:
-                next_at += jitter_seconds(interval, self._chance())
+                next_at += jitter_seconds(max(due_at - self._clock(), 0.0), self._chance())
             self._plans[target_path] = _Plan(
                 provider=provider,
                 identity=identity,

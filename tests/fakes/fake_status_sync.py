@@ -22,6 +22,7 @@ def make_class(
     parameters: dict[str, str] | None = None,
     generation: int = 1,
     with_secret: bool = False,
+    annotations: dict[str, str] | None = None,
 ) -> SecretProviderClass:
     data = (SecretObjectData(object_name="secret", key="k"),)
     wanted = SecretObject(secret_name="s", type="Opaque", labels={}, annotations={}, data=data)
@@ -30,7 +31,7 @@ def make_class(
         name=name,
         uid=f"uid-of-{namespace}-{name}",
         generation=generation,
-        annotations={},
+        annotations=annotations or {},
         provider=provider,
         parameters={"objects": "any"} if parameters is None else parameters,
         secret_objects=(wanted,) if with_secret else (),

@@ -40,6 +40,7 @@ def publish_request(
     pod_uid: str = "pod-uid-1",
     group: str = "",
     readonly: bool = True,
+    service_account: str = "default",
     attributes: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> csi_pb2.NodePublishVolumeRequest:
@@ -55,7 +56,7 @@ def publish_request(
             "csi.storage.k8s.io/pod.name": pod,
             "csi.storage.k8s.io/pod.namespace": namespace,
             "csi.storage.k8s.io/pod.uid": pod_uid,
-            "csi.storage.k8s.io/serviceAccount.name": "default",
+            "csi.storage.k8s.io/serviceAccount.name": service_account,
             "csi.storage.k8s.io/ephemeral": "true",
         },
     )

@@ -184,7 +184,7 @@ class Registration:
             log.info("kubelet confirmed the registration", extra=where)
         else:
             log.error("kubelet refused the registration", extra={**where, log_keys.ERROR: error})
-            self._board.unregistered(f"kubelet refused the registration: {error}")
+            self._board.refused(f"kubelet refused the registration: {error}")
 
     def _wait_for_directory(self, stop: threading.Event) -> bool:
         """Have the directory watched, once it is there; False when `stop` was set first. Raises ConfigError."""

@@ -7,6 +7,7 @@ import threading
 
 from sidecars.registrar.driver import Driver
 from sidecars.registrar.healthz import HealthPage
+from sidecars.registrar.metrics import registration_families
 from sidecars.registrar.registration import Registration
 from sidecars.registrar.standing import Board
 from sscsi.core.log_keys import PATH
@@ -88,7 +89,12 @@ class RegistrarRoom:
     def _serve_state(self, stop: threading.Event) -> bool:
         make_run_directory(self._run_directory)
         look = self._board.look
-        self._state = state_server(self._run_directory, "registrar", lambda: look().room_status())
+        self._state = state_server(
+            self._run_directory,
+            "registrar",
+            lambda: look().room_status(),
+            lambda: registration_families(look()),
+        )
         return self._state.serve(stop)
 
     def _give_up_state(self) -> None:

@@ -17,7 +17,8 @@ class Standing:
 
     `problem`: why the registration is not there now, or not yet; empty when there is nothing to say.
     `last_error`: the last thing that went wrong, and when, kept after it was mended. `registered_since`: when kubelet last
-    confirmed, in seconds since the epoch. `registrations`: how often it has, in the life of this process.
+    confirmed, in seconds since the epoch. `registrations` and `refusals`: how often it has, and how often it has refused,
+    in the life of this process.
     """
 
     endpoint: str
@@ -26,6 +27,7 @@ class Standing:
     socket_path: str = ""
     registered_since: float = 0.0
     registrations: int = 0
+    refusals: int = 0
     problem: str = ""
     last_error: str = ""
     last_error_time: float = 0.0
@@ -58,6 +60,10 @@ class Standing:
         return dataclasses.replace(
             self, state=WAITING_FOR_KUBELET, registered_since=0.0, problem=problem, last_error=problem
         )
+
+    def refused(self, problem: str) -> "Standing":
+        """Kubelet said no."""
+        return dataclasses.replace(self.unregistered(problem), refusals=self.refusals + 1)
 
     def registered(self, at: float) -> "Standing":
         """Kubelet confirmed at `at`."""
@@ -106,6 +112,10 @@ class Board:
     def unregistered(self, problem: str) -> None:
         with self._lock:
             self._fail(self._now.unregistered(problem))
+
+    def refused(self, problem: str) -> None:
+        with self._lock:
+            self._fail(self._now.refused(problem))
 
     def remind(self, problem: str, *, seen: Standing) -> bool:
         """`problem` is why kubelet has not confirmed, unless it did since it was `seen`; whether that is so."""

@@ -18,10 +18,10 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     @classmethod
-    def of(cls, context: grpc.ServicerContext) -> "Deadline":
-        """The caller's deadline."""
+    def of(cls, context: grpc.ServicerContext, *, longest_seconds: float = _DEFAULT_SECONDS) -> "Deadline":
+        """The caller's deadline, no later than `longest_seconds` from now."""
         remaining: float | None = context.time_remaining()
-        return cls(_DEFAULT_SECONDS if remaining is None else min(remaining, _DEFAULT_SECONDS))
+        return cls(longest_seconds if remaining is None else min(remaining, longest_seconds))
 
     def for_others(self, limit_seconds: float) -> float:
         """Seconds that a call to somebody else may take: `limit_seconds`, or what the caller's deadline leaves."""

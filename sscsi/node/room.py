@@ -91,8 +91,9 @@ class NodeRoom:
         self._admission = Admission(
             places_per_provider=config.max_publishes_per_provider, max_waiting=config.max_waiting_publishes
         )
+        node_id = config.node_id or socket.gethostname()
         self._metrics = NodeMetrics()
-        self._audit = make_audit_log(config.audit_log, config.node_id)
+        self._audit = make_audit_log(config.audit_log, node_id)
         classes = ClassCache(self._status_sync, fresh_seconds=_CLASS_FRESH_SECONDS)
         mounts = VolumeMounts(mounter, content_limit_bytes=config.content_limit_bytes)
         self._refreshes = RefreshParts(
@@ -125,7 +126,7 @@ class NodeRoom:
         )
         self._identity = IdentityService(config.driver_name)
         self._node = NodeService(
-            node_id=config.node_id or socket.gethostname(),
+            node_id=node_id,
             publisher=publisher,
             unpublisher=Unpublisher(
                 mounter=mounter,

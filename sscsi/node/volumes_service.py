@@ -18,7 +18,7 @@ from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 # How often a watch looks whether its caller is still there.
 _POLL_SECONDS = 5.0
 # `sscsi refresh` waits no longer than this, whatever it allows.
-_REFRESH_SECONDS = 600.0
+_REFRESH_SECONDS = 3600.0
 _OUTCOMES = {
     Outcome.CHANGED: sscsi_pb2.RefreshResult.CHANGED,
     Outcome.UNCHANGED: sscsi_pb2.RefreshResult.UNCHANGED,
@@ -44,7 +44,7 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
         self, request: sscsi_pb2.RefreshRequest, context: grpc.ServicerContext
     ) -> sscsi_pb2.RefreshResponse:
         results = self._desk.refresh(
-            _selector(request), timeout_seconds=Deadline.of(context).for_others(_REFRESH_SECONDS)
+            _selector(request), timeout_seconds=_deadline(context).for_others(_REFRESH_SECONDS)
         )
         return sscsi_pb2.RefreshResponse(
             results=[
@@ -119,6 +119,10 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
         if not (request.notices and context.is_active()):
             return []
         return [event_to_notice(notice) for notice in self._volumes.take_notices()]
+
+
+def _deadline(context: grpc.ServicerContext) -> Deadline:
+    return Deadline.of(context, longest_seconds=_REFRESH_SECONDS)
 
 
 def _selector(request: sscsi_pb2.RefreshRequest) -> Selector:

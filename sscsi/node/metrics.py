@@ -17,6 +17,7 @@ from sscsi.core.provider_labels import ProviderLabels
 from sscsi.edges.grpc_status import GO_NAMES
 from sscsi.errors import ProviderNotFoundError, SscsiError
 from sscsi.node.error_types import UPSTREAM_WORDS, error_type
+from sscsi.node.provider_gates import CIRCUIT, CONCURRENCY, RATE
 
 ANSWER_INVALID = "AnswerInvalid"
 RESULTS = (*GO_NAMES.values(), ANSWER_INVALID)
@@ -26,7 +27,7 @@ STAGES = {
     "refresh": ("class", "provider", "write", "prove", "record"),
 }
 REFRESH_RESULTS = ("changed", "unchanged", "failed")
-PUT_OFF_REASONS = ("rate", "backoff", "circuit", "concurrency", "tokens")
+PUT_OFF_REASONS = (RATE, CONCURRENCY, CIRCUIT)
 
 _UNKNOWN = GO_NAMES[grpc.StatusCode.UNKNOWN]
 _USUAL_RESULTS = (

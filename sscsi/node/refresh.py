@@ -136,6 +136,8 @@ class Refresher:
         """Refresh if it is time; the caller has the volume's lock. Raises InvalidRequestError and nothing else."""
         path, provider = request.target_path, record.provider
         if not self._schedule.is_due_for_kubelet(path):
+            if self._schedule.is_pausing(path):
+                self._metrics.provider_call_spared(provider, "backoff")
             return
         refusal = self._gates.enter(provider, is_forced=self._schedule.asked_by(path) == COMMAND)
         if refusal is not None:
@@ -200,6 +202,8 @@ class Refresher:
         if request is None or tokens_end(request) - _TOKEN_MARGIN_SECONDS > time.time():
             return False
         self._schedule.needs_request(target_path, FOR_TOKENS)
+        if record := self._volumes.get(target_path):
+            self._metrics.provider_call_spared(record.provider, "tokens")
         return True
 
     def _on_clock(

@@ -99,9 +99,10 @@ class RefreshPlans:
     def _due_at(self, record: VolumeRecord, interval: float) -> float:
         if interval < 0:
             return NEVER
-        # Nobody knows when an adopted volume was fetched. Its zero is no time to count from: the machine may be up
-        # for less than the interval.
-        if record.adopted or interval == 0:
+        if record.adopted:
+            # Nobody knows when it was fetched.
+            return self._schedule.now
+        if interval == 0:
             return record.success_boottime
         # The certificate's times are of the calendar, the schedule's are not.
         ahead = self._schedule.now - time.time()

@@ -1,6 +1,5 @@
 """When each volume is fetched again: one plan a volume, for the room's own clock and for kubelet's republishes."""
 
-import dataclasses
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -9,43 +8,12 @@ from concurrent import futures
 from sscsi.core.refresh_due import jitter_seconds, pause_seconds
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
 from sscsi.node.new_record import boottime
+from sscsi.node.refresh_plan import Plan, PlanView
 from sscsi.node.refresh_waiters import RefreshWaiters
 
 NEVER = float("inf")
 FOR_KUBELET = "kubelet's next call: the room was started since, and has no request of this volume"
 FOR_TOKENS = "kubelet's next call: the service account tokens have expired"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PlanView:
-    """A plan for others to see. Seconds of the schedule's clock; `interval` below 0: never, `due_at` NEVER then."""
-
-    interval: float
-    due_at: float
-    waits_for: str
-
-
-@dataclasses.dataclass(slots=True, kw_only=True)
-class _Plan:
-    """`due_at` is when the content is due by the rules. The two others say who may fetch it from when.
-
-    Attempts are counted: `begun` so many, and `asked` is the number of the one that somebody waits for, 0 for none. An
-    attempt that began before it was asked for may have missed what the asker means.
-    """
-
-    provider: str
-    identity: str
-    interval: float
-    due_at: float
-    clock_at: float
-    kubelet_at: float
-    has_request: bool
-    failures: int = 0
-    begun: int = 0
-    asked: int = 0
-    asked_by: str = ""
-    is_under_way: bool = False
-    waits_for: str = ""
 
 
 class RefreshSchedule:
@@ -65,7 +33,7 @@ class RefreshSchedule:
         self._clock = clock
         self._chance = chance
         self._condition = threading.Condition()
-        self._plans: dict[str, _Plan] = {}
+        self._plans: dict[str, Plan] = {}
         self._waiters = RefreshWaiters()
         self._is_changed = False
 
@@ -82,7 +50,7 @@ class RefreshSchedule:
             next_at = due_at
             if self._own_clock and interval > 0:
                 next_at += jitter_seconds(max(due_at - self._clock(), 0.0), self._chance())
-            self._plans[target_path] = _Plan(
+            self._plans[target_path] = Plan(
                 provider=provider,
                 identity=identity,
                 interval=interval,
@@ -100,7 +68,7 @@ class RefreshSchedule:
     def found(self, target_path: str, *, provider: str, interval: float, due_at: float) -> None:
         """A volume is there whose request is not: nothing before kubelet's next call."""
         with self._condition:
-            self._plans[target_path] = _Plan(
+            self._plans[target_path] = Plan(
                 provider=provider,
                 identity="",
                 interval=interval,
@@ -191,6 +159,12 @@ class RefreshSchedule:
             if plan is None or plan.is_under_way:
                 return False
             return bool(plan.asked or plan.interval >= 0) and self._clock() >= plan.kubelet_at
+
+    def is_pausing(self, target_path: str) -> bool:
+        """Whether only a pause after failures keeps the content from being fetched."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            return plan is not None and plan.failures > 0 and not plan.is_under_way
 
     def is_under_way(self, target_path: str) -> bool:
         with self._condition:
@@ -302,7 +276,7 @@ class RefreshSchedule:
         self._is_changed = True
         self._condition.notify_all()
 
-    def _ask(self, plan: _Plan, by: str) -> None:
+    def _ask(self, plan: Plan, by: str) -> None:
         now = self._clock()
         plan.asked_by = by
         plan.asked = plan.begun + 1
@@ -310,6 +284,6 @@ class RefreshSchedule:
         plan.clock_at = plan.kubelet_at = now
         self._wake()
 
-    def _begin(self, plan: _Plan) -> None:
+    def _begin(self, plan: Plan) -> None:
         plan.is_under_way, plan.waits_for = True, ""
         plan.begun += 1

@@ -157,7 +157,7 @@ class NodeRoom:
         )
         # At once, so that others see that the room lives, and what it waits for.
         self._early_servers = (
-            state_server(config.run_directory, "node", self._state.look),
+            state_server(config.run_directory, "node", self._state.look, self._families),
             self._socket(
                 os.path.join(config.run_directory, run_files.PROBE), _PROBE_MODE, self._add_identity
             ),

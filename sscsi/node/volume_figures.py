@@ -7,11 +7,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from sscsi.core import lateness
 from sscsi.core.prometheus import Family, gauge
-
-# A volume is late when it has been due for more than this share of its interval, and for more than so many seconds.
-_LATE_SHARE = 0.1
-_LATE_SECONDS = 5.0
 
 ClassKey = tuple[str, str]
 
@@ -34,13 +31,12 @@ class VolumeFigures:
 
 def is_due(volume: VolumeFigures, now: float) -> bool:
     """Whether its content is to be fetched again."""
-    return volume.due_time > 0 and volume.interval_seconds >= 0 and now >= volume.due_time
+    return volume.due_time > 0 and now >= volume.due_time
 
 
 def is_late(volume: VolumeFigures, now: float) -> bool:
     """Whether it has been due for so long that somebody should look."""
-    grace = max(volume.interval_seconds * _LATE_SHARE, _LATE_SECONDS)
-    return is_due(volume, now) and now - volume.due_time > grace
+    return lateness.is_late(volume.due_time, interval=volume.interval_seconds, now=now)
 
 
 def volume_families(volumes: Sequence[VolumeFigures], now: float) -> list[Family]:

@@ -1,0 +1,35 @@
+"""When one volume is fetched again: what the schedule keeps of it."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """A plan for others to see. Seconds of the schedule's clock; `interval` below 0: never, `due_at` NEVER then."""
+
+    interval: float
+    due_at: float
+    waits_for: str
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Plan:
+    """`due_at` is when the content is due by the rules. The two others say who may fetch it from when.
+
+    Attempts are counted: `begun` so many, and `asked` is the number of the one that somebody waits for, 0 for none. An
+    attempt that began before it was asked for may have missed what the asker means.
+    """
+
+    provider: str
+    identity: str
+    interval: float
+    due_at: float
+    clock_at: float
+    kubelet_at: float
+    has_request: bool
+    failures: int = 0
+    begun: int = 0
+    asked: int = 0
+    asked_by: str = ""
+    is_under_way: bool = False
+    waits_for: str = ""

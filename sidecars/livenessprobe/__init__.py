@@ -1,11 +1,11 @@
 """The liveness probe's room: HTTP pages that say whether the driver works, and what it did.
 
-Who calls it: kubelet's probes, `/healthz`, `/livez` and `/readyz`; Prometheus, `/metrics` (docs/health.md).
+Who calls it: kubelet's probes, `/healthz`, `/livez` and `/readyz`; Prometheus, `/metrics` (docs/health.md, docs/metrics.md).
 
 Sockets: listens on TCP, at `--http-endpoint` (or `--health-port`), `--metrics-address` and
 `--appliance-metrics-address`; at once, before there is any driver. Calls CSI Identity at `--csi-address`, in the
-appliance `$SSCSI_RUN_DIR/probe.sock`, over a connection of its own for each probe; and `sscsi.v1.Room/Status` on the
-state sockets of the other rooms, one long-lived channel each.
+appliance `$SSCSI_RUN_DIR/probe.sock`, over a connection of its own for each probe; and `sscsi.v1.Room/Status` and `Metrics` on
+the state sockets of the other rooms, one long-lived channel each.
 
 Reads: `$SSCSI_RUN_DIR/watchdog.json`, at each scrape. Writes: nothing. It needs no privilege but to enter the run
 directory by its group, and is the only program that strangers can talk to.

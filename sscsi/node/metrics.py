@@ -27,7 +27,8 @@ STAGES = {
     "refresh": ("class", "provider", "write", "prove", "record"),
 }
 REFRESH_RESULTS = ("changed", "unchanged", "failed")
-PUT_OFF_REASONS = (RATE, CONCURRENCY, CIRCUIT)
+PUT_OFF_REASONS = (RATE, CONCURRENCY, CIRCUIT, "backoff", "tokens")
+"""A provider's gate, its volume's own pause after a failure, and kubelet's tokens, which have expired."""
 
 _UNKNOWN = GO_NAMES[grpc.StatusCode.UNKNOWN]
 _USUAL_RESULTS = (

@@ -3,8 +3,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
-from sscsi.core.prometheus import Histogram, counter, format_number, gauge, text
+from sscsi.core.prometheus import UPSTREAM_BOUNDS, Counter, Histogram, counter, format_number, gauge, text
 from tests.livenessprobe import metrics_text
 
 
@@ -45,6 +46,62 @@ def test_a_histogram_keeps_label_values_apart() -> None:
     assert samples["h_count", frozenset({("code", "Unavailable")})] == 1
 
 
+def test_upstreams_bounds_are_eleven_steps_from_a_tenth_to_two() -> None:
+    rounded = [round(bound, 6) for bound in UPSTREAM_BOUNDS]
+    # As the reference has them (upstream-driver, 8.1).
+    assert rounded == [
+        0.1,
+        0.134928,
+        0.182056,
+        0.245646,
+        0.331445,
+        0.447214,
+        0.603418,
+        0.814181,
+        1.098561,
+        1.482269,
+        2,
+    ]
+
+
+class TestWhatIsKept:
+    def test_a_counter_without_labels_is_there_with_zero_when_it_is_told_so(self) -> None:
+        counted = Counter("a_total", "A.")
+        assert counted.family().samples == []
+        counted.zero()
+        assert text([counted.family()]).splitlines()[-1] == "a_total 0"
+        counted.add()
+        counted.add(n=2.5)
+        counted.zero()
+        assert text([counted.family()]).splitlines()[-1] == "a_total 3.5"
+
+    def test_a_counter_keeps_label_values_apart_and_shows_the_constant_ones_behind_them(self) -> None:
+        counted = Counter("a_total", "A.", label_names=("x", "y"), const={"os": "linux"})
+        counted.zero(("1", "2"))
+        counted.add(("1", "1"))
+        assert text([counted.family()]).splitlines()[2:] == [
+            'a_total{x="1",y="1",os="linux"} 1',
+            'a_total{x="1",y="2",os="linux"} 0',
+        ]
+
+    def test_a_histogram_is_there_with_zeros_when_it_is_told_so(self) -> None:
+        histogram = Histogram("h", "H.", bounds=(1,), const={"os": "linux"})
+        assert histogram.family().samples == []
+        histogram.zero()
+        empty = ['h_bucket{os="linux",le="1"} 0', 'h_bucket{os="linux",le="+Inf"} 0']
+        assert text([histogram.family()]).splitlines()[2:] == [
+            *empty,
+            'h_sum{os="linux"} 0',
+            'h_count{os="linux"} 0',
+        ]
+        histogram.observe((), 3)
+        histogram.zero()
+        assert text([histogram.family()]).splitlines()[-2:] == [
+            'h_sum{os="linux"} 3',
+            'h_count{os="linux"} 1',
+        ]
+
+
 @pytest.mark.parametrize(
     ("value", "written"),
     [
@@ -68,3 +125,14 @@ def test_whatever_a_label_or_a_help_text_holds_the_page_reads_back(
 ) -> None:
     page = text([gauge("a", about, [({"x": label}, value)])])
     assert metrics_text.parse(page) == {("a", frozenset({("x", label)})): value}
+
+
+@given(st.text(), st.text(), st.floats(allow_nan=False))
+def test_prometheus_own_parser_reads_the_same(label: str, about: str, value: float) -> None:
+    histogram = Histogram("h_seconds", about, label_names=("x",), bounds=(0.1, 1))
+    histogram.observe((label,), 0.5)
+    page = text([gauge("a", about, [({"x": label}, value)]), histogram.family()])
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    assert [(sample.labels, sample.value) for sample in families["a"].samples] == [({"x": label}, value)]
+    assert families["h_seconds"].type == "histogram"
+    assert [sample.value for sample in families["h_seconds"].samples] == [0, 1, 1, 0.5, 1]

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 
+from sscsi.core.prometheus import Family
 from sscsi.core.room_status import RoomStatus
 from sscsi.edges.room_status import state_server
 from tests.livenessprobe.program import Place
@@ -17,10 +18,11 @@ WELL = {
 
 
 class FakeRoom:
-    """A room that tells `status`; while `go_on` is clear it takes the question and does not answer."""
+    """A room that tells `status` and `families`; while `go_on` is clear it takes the question and does not answer."""
 
     def __init__(self, name: str) -> None:
         self.status = WELL[name]
+        self.families: list[Family] = []
         self.questions = 0
         self.go_on = threading.Event()
         self.go_on.set()
@@ -30,12 +32,16 @@ class FakeRoom:
         self.go_on.wait(60)
         return self.status
 
+    def metrics(self) -> list[Family]:
+        self.go_on.wait(60)
+        return self.families
+
 
 @contextlib.contextmanager
 def fake_room(place: Place, name: str) -> Iterator[FakeRoom]:
     """A room that serves its real state socket until the block ends."""
     room = FakeRoom(name)
-    server = state_server(place.run, name, room.look)
+    server = state_server(place.run, name, room.look, room.metrics)
     assert server.serve(threading.Event())
     try:
         yield room

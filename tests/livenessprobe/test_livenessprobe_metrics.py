@@ -15,7 +15,6 @@ from sscsi.core.watchdog_state import ContainerMemory, ProgramState, WatchdogSta
 from tests.livenessprobe.fake_driver import NAME, FakeDriver, fails, serving
 from tests.livenessprobe.metrics_text import Samples, named, names, parse
 from tests.livenessprobe.program import Ours, Place, Running, Subject, free_address, get, metrics, running
-from tests.support.checkout import ROOT
 from tests.support.waiting import wait_until
 
 OPERATIONS = "csi_sidecar_operations_seconds"
@@ -297,14 +296,3 @@ def test_a_missing_file_is_one_log_line_and_its_coming_another(place: Place, app
         metrics(appliance.address())
     assert appliance.log.count("no figures of the programs") == 1
     assert appliance.log.count("figures of the programs again") == 1
-
-
-def test_docs_health_has_every_metric_and_no_other(ours: Ours, place: Place) -> None:
-    write(place, to_json(watchdog_state(container=ContainerMemory(current_bytes=5, max_bytes=7))))
-    flags = (f"--run-dir={place.run}", "--require-registration", "--http-endpoint=127.0.0.1:0")
-    with serving(FakeDriver(), place.probe_socket), running(ours, place, *flags) as program:
-        assert get(program.address(), "/healthz").status == 200
-        served = set(re.findall("^# TYPE ([a-z_]+) ", get(program.address(), "/metrics").body, re.MULTILINE))
-    with open(f"{ROOT}/docs/health.md", encoding="utf-8") as file:
-        rows = [line.split("|")[1] for line in file if re.match(r"\| `(sscsi|csi|process)_", line)]
-    assert set(re.findall("`([a-z_]+)`", " ".join(rows))) == served

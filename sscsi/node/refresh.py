@@ -36,15 +36,15 @@ from sscsi.node.audit import (
 )
 from sscsi.node.deadline import Deadline
 from sscsi.node.delivery import Delivery
-from sscsi.node.kept_requests import KeptRequests, tokens_end
+from sscsi.node.kept_requests import KeptRequests
 from sscsi.node.metrics import NodeMetrics
 from sscsi.node.provider_gates import CIRCUIT, ProviderGates, Refusal
 from sscsi.node.publish_request import PublishRequest
 from sscsi.node.refresh_asks import RefreshAsks
 from sscsi.node.refresh_failures import RefreshFailures
-from sscsi.node.refresh_pass import Attempt, RefreshPass
+from sscsi.node.refresh_pass import Attempt, Lock, RefreshPass
 from sscsi.node.refresh_plans import RefreshPlans
-from sscsi.node.refresh_schedule import FOR_TOKENS, RefreshSchedule
+from sscsi.node.refresh_schedule import RefreshSchedule
 from sscsi.node.shared_calls import Moment
 from sscsi.node.stages import Stages
 from sscsi.node.volumes import Volumes
@@ -61,8 +61,7 @@ _PASSING = frozenset(
         reasons.CLASS_UNAVAILABLE,
     }
 )
-# A token that ends this soon may have ended when the store looks at it.
-_TOKEN_MARGIN_SECONDS = 5.0
+_ASK_AGAIN_SECONDS = 5.0
 _GONE = RefreshResult(outcome=Outcome.FAILED, message="the volume has gone, or was published anew")
 _SOON = RefreshResult(outcome=Outcome.PENDING, message="it is tried again soon")
 
@@ -96,6 +95,7 @@ class Refresher:
         self._asks = asks
         self._metrics = metrics
         self._audit = audit
+        self._is_closing = False
 
     def delivered(
         self,
@@ -141,7 +141,7 @@ class Refresher:
             return
         refusal = self._gates.enter(provider, is_forced=self._schedule.asked_by(path) == COMMAND)
         if refusal is not None:
-            self.refused(path, refusal)
+            self.refused(path, refusal, contextlib.nullcontext)
             return
         try:
             if self._schedule.begin(path):
@@ -173,10 +173,16 @@ class Refresher:
                 with contextlib.suppress(InvalidRequestError):
                     self._begun(self._on_clock(request, record, moment, timeout_seconds))
         finally:
+            # One call of the moment is paid for; those of a provider that shares nothing are not.
+            for _ in range(moment.made - 1):
+                self._gates.charge(provider)
             self._gates.leave(provider)
 
-    def refused(self, target_path: str, refusal: Refusal) -> RefreshResult:
-        """The volume is due and its provider is not asked. While its circuit is open, that is a failure like any other."""
+    def refused(self, target_path: str, refusal: Refusal, lock: Lock) -> RefreshResult:
+        """The volume is due and its provider is not asked. While its circuit is open, that is a failure like any other.
+
+        `lock` is the volume's, to be entered.
+        """
         record = self._volumes.get(target_path)
         if record is None:
             return _GONE
@@ -190,21 +196,12 @@ class Refresher:
         )
         self._schedule.put_off(target_path, refusal.retry_seconds, f"provider {record.provider}: {trouble}")
         if not record.last_error:
-            error = ProviderCallError(text, code=reasons.UNAVAILABLE)
-            with contextlib.suppress(VolumeBusyError), self._passes.lock(target_path):
-                if self._volumes.get(target_path) is record:
-                    self._failures.note(record, error)
+            self._failures.note(record, ProviderCallError(text, code=reasons.UNAVAILABLE), lock)
         return RefreshResult(outcome=Outcome.FAILED, message=text)
 
-    def tokens_ended(self, target_path: str) -> bool:
-        """Whether the kept request's tokens are of no use any more; the volume then waits for kubelet's next call."""
-        request = self._kept.get(target_path)
-        if request is None or tokens_end(request) - _TOKEN_MARGIN_SECONDS > time.time():
-            return False
-        self._schedule.needs_request(target_path, FOR_TOKENS)
-        if record := self._volumes.get(target_path):
-            self._metrics.provider_call_spared(record.provider, "tokens")
-        return True
+    def close(self) -> None:
+        """From now on calls are broken off: that is no failure of theirs."""
+        self._is_closing = True
 
     def _on_clock(
         self, request: PublishRequest, record: VolumeRecord, moment: Moment, timeout_seconds: float
@@ -280,15 +277,12 @@ class Refresher:
 
     def _failed(self, attempt: Attempt, error: SscsiError, seconds: float) -> RefreshResult:
         path = attempt.request.target_path
-        self._metrics.refresh_failed(attempt.record.provider, error, seconds)
-        try:
-            with attempt.lock():
-                if self._volumes.get(path) is not attempt.record:
-                    return _GONE
-                self._failures.note(attempt.record, error)
-        except VolumeBusyError:
+        if self._is_closing:
             return _SOON
+        self._metrics.refresh_failed(attempt.record.provider, error, seconds)
         self._schedule.failed(path, passes=failure_reason(error) in _PASSING)
+        if not self._failures.note(attempt.record, error, attempt.lock):
+            return _GONE
         return RefreshResult(outcome=Outcome.FAILED, message=str(error))
 
     def _plan(
@@ -296,4 +290,5 @@ class Refresher:
     ) -> None:
         self._plans.fetched(request, record, provider_class, self._delivery.identity(request, provider_class))
         if not self._asks.is_honoured(record):
-            self._schedule.ask(record.target_path, ASK)
+            # The class that was used is older than the wish: status-sync was asked a moment ago, or is away.
+            self._schedule.ask(record.target_path, ASK, after_seconds=_ASK_AGAIN_SECONDS)

@@ -10,17 +10,8 @@ import threading
 from collections.abc import Iterable
 
 from sscsi.core.annotations import MAX_ASK
+from sscsi.core.refresh_ask import RefreshAsk
 from sscsi.core.volume_record import VolumeRecord
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshAsk:
-    """One annotation: of the class `class_name`, or of the pod of `pod_uid`; the other is empty."""
-
-    namespace: str
-    class_name: str
-    pod_uid: str
-    value: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

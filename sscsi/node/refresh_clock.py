@@ -1,14 +1,19 @@
 """The room's own clock: what is due is refreshed between kubelet's republishes, as fast as its provider allows."""
 
+import functools
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from sscsi.node.audit import COMMAND
+from sscsi.node.kept_requests import KeptRequests, tokens_end
+from sscsi.node.metrics import NodeMetrics
 from sscsi.node.provider_gates import CIRCUIT, ProviderGates
 from sscsi.node.refresh import Refresher
-from sscsi.node.refresh_schedule import RefreshSchedule
+from sscsi.node.refresh_schedule import FOR_TOKENS, RefreshSchedule
+from sscsi.node.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +21,8 @@ log = logging.getLogger(__name__)
 _LONGEST_WAIT_SECONDS = 30.0
 # A gate that opens in a millisecond is not worth a look of its own.
 _SHORTEST_WAIT_SECONDS = 0.02
+# A token that ends this soon may have ended when the store looks at it.
+_TOKEN_MARGIN_SECONDS = 5.0
 
 
 class RefreshClock:
@@ -24,15 +31,21 @@ class RefreshClock:
     def __init__(
         self,
         *,
+        volumes: Volumes,
         schedule: RefreshSchedule,
         refresher: Refresher,
         gates: ProviderGates,
+        kept: KeptRequests,
+        metrics: NodeMetrics,
         submit: Callable[..., Any],
         timeout_seconds: float,
     ) -> None:
+        self._volumes = volumes
         self._schedule = schedule
         self._refresher = refresher
         self._gates = gates
+        self._kept = kept
+        self._metrics = metrics
         self._submit = submit
         self._timeout_seconds = timeout_seconds
         self._stop = threading.Event()
@@ -66,18 +79,28 @@ class RefreshClock:
         pause = _LONGEST_WAIT_SECONDS
         full: set[str] = set()
         for path, provider in self._schedule.due():
-            if provider in full or self._stop.is_set() or self._refresher.tokens_ended(path):
+            if provider in full or self._stop.is_set() or self._tokens_ended(path, provider):
                 continue
             by_command = self._schedule.asked_by(path) == COMMAND
             refusal = self._gates.enter(provider, is_forced=by_command)
             if refusal is None:
                 self._begin(path, provider)
             elif refusal.reason == CIRCUIT:
-                self._schedule.tell(path, self._refresher.refused(path, refusal))
+                lock = functools.partial(self._volumes.locked, path)
+                self._schedule.tell(path, self._refresher.refused(path, refusal, lock))
             else:
                 full.add(provider)
                 pause = min(pause, max(refusal.retry_seconds, _SHORTEST_WAIT_SECONDS))
         return pause
+
+    def _tokens_ended(self, path: str, provider: str) -> bool:
+        """Whether the kept request's tokens are of no use any more; the volume then waits for kubelet's next call."""
+        request = self._kept.get(path)
+        if request is None or tokens_end(request) - _TOKEN_MARGIN_SECONDS > time.time():
+            return False
+        self._schedule.needs_request(path, FOR_TOKENS)
+        self._metrics.provider_call_spared(provider, "tokens")
+        return True
 
     def _begin(self, path: str, provider: str) -> None:
         if not self._schedule.begin(path):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent import futures
 from contextlib import AbstractContextManager
 
+from sscsi.core.refresh_ask import RefreshAsk
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.errors import VolumeNotFoundError
 from sscsi.node.audit import ASK, COMMAND
 from sscsi.node.class_cache import ClassCache
-from sscsi.node.refresh_asks import RefreshAsk, RefreshAsks
+from sscsi.node.refresh_asks import RefreshAsks
 from sscsi.node.refresh_schedule import NEVER, RefreshSchedule
 from sscsi.node.volumes import Volumes
 

@@ -9,9 +9,10 @@ from sscsi.core import log_keys
 from sscsi.core.failure_reason import failure_reason
 from sscsi.core.pod_event import FAILED_REFRESH
 from sscsi.core.volume_record import ContentFile, VolumeRecord
-from sscsi.errors import SscsiError
+from sscsi.errors import SscsiError, VolumeBusyError
 from sscsi.node.content import rewritten_files
 from sscsi.node.notices import make_notice
+from sscsi.node.refresh_pass import Lock
 from sscsi.node.volumes import Volumes
 from sscsi.ports import FileTrees
 
@@ -32,19 +33,19 @@ class RefreshFailures:
         self._clock = clock
         self._told: dict[str, tuple[str, float]] = {}
 
-    def note(self, record: VolumeRecord, error: SscsiError) -> None:
-        """The volume of `record`, whose lock the caller has, could not be refreshed."""
-        now, reason = time.time(), failure_reason(error)
-        self._volumes.put(
-            dataclasses.replace(
-                record,
-                attempt_time=now,
-                last_error=str(error),
-                failure_reason=reason,
-                failing_since=record.failing_since or now,
-                files=self._files_now(record),
-            )
-        )
+    def note(self, record: VolumeRecord, error: SscsiError, lock: Lock) -> bool:
+        """The volume of `record` could not be refreshed; `lock` is its lock.
+
+        False, and nothing is noted, when the volume has gone or was published anew, or just is.
+        """
+        try:
+            with lock():
+                if self._volumes.get(record.target_path) is not record:
+                    return False
+                self._put(record, error)
+        except VolumeBusyError:
+            return False
+        reason = failure_reason(error)
         is_news = self._is_news(record.target_path, reason)
         log.log(
             logging.ERROR if is_news else logging.DEBUG,
@@ -53,6 +54,7 @@ class RefreshFailures:
         )
         if is_news:
             self._volumes.notify(record.target_path, make_notice(record, FAILED_REFRESH, error))
+        return True
 
     def recovered(self, before: VolumeRecord, record: VolumeRecord) -> None:
         """The volume was refreshed; `before` is its record of until then."""
@@ -66,6 +68,19 @@ class RefreshFailures:
     def forget(self, target_path: str) -> None:
         """The volume is gone."""
         self._told.pop(target_path, None)
+
+    def _put(self, record: VolumeRecord, error: SscsiError) -> None:
+        now = time.time()
+        self._volumes.put(
+            dataclasses.replace(
+                record,
+                attempt_time=now,
+                last_error=str(error),
+                failure_reason=failure_reason(error),
+                failing_since=record.failing_since or now,
+                files=self._files_now(record),
+            )
+        )
 
     def _is_news(self, target_path: str, reason: str) -> bool:
         now = self._clock()

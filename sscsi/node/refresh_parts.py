@@ -63,7 +63,7 @@ class RefreshParts:
             burst=config.max_refreshes_per_second,
             places=config.max_refreshes_per_provider,
         )
-        asks = RefreshAsks()
+        asks, kept = RefreshAsks(), KeptRequests()
         self._schedule = RefreshSchedule(own_clock=config.own_clock)
         self.delivery = Delivery(
             mounts=mounts,
@@ -95,7 +95,7 @@ class RefreshParts:
             schedule=self._schedule,
             plans=plans,
             failures=RefreshFailures(volumes=volumes, trees=trees),
-            kept=KeptRequests(),
+            kept=kept,
             gates=self.gates,
             asks=asks,
             metrics=metrics,
@@ -105,9 +105,12 @@ class RefreshParts:
             volumes=volumes, schedule=self._schedule, asks=asks, classes=classes, waiting=blocked_here
         )
         self._clock = RefreshClock(
+            volumes=volumes,
             schedule=self._schedule,
             refresher=self.refresher,
             gates=self.gates,
+            kept=kept,
+            metrics=metrics,
             submit=self._pool.submit,
             timeout_seconds=config.provider_timeout_seconds + _REFRESH_MARGIN_SECONDS,
         )
@@ -127,8 +130,12 @@ class RefreshParts:
         self._clock.stop()
 
     def close(self) -> None:
-        """Wait for the refreshes under way, whose calls to providers are broken off."""
+        """Wait for the refreshes under way, whose calls to providers were broken off."""
         self._pool.shutdown()
+
+    def break_off(self) -> None:
+        """The calls to providers are about to be broken off."""
+        self.refresher.close()
 
     def figures(self) -> list[VolumeFigures]:
         """What metrics and the state page tell of each volume."""

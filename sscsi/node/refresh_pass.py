@@ -22,6 +22,10 @@ from sscsi.ports import FileTrees
 _LOCK_SECONDS = 2.0
 
 
+Lock = Callable[[], AbstractContextManager[None]]
+"""A volume's lock, to be entered; nothing, where the caller has it."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """For whom, on what. `trigger` is one of `audit`; `lock` is the volume's, entered for as short as can be; `moment` is
@@ -33,7 +37,7 @@ class Attempt:
     deadline: Deadline
     stages: Stages
     trigger: str
-    lock: Callable[[], AbstractContextManager[None]]
+    lock: Lock
     moment: Moment | None
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import threading
 import time
 
 from sscsi.core import log_keys
@@ -17,6 +18,8 @@ from sscsi.node.volumes import Volumes
 log = logging.getLogger(__name__)
 
 _NEVER_INTERVAL = -1.0
+_MAX_PODS = 3
+_MAX_SUBJECTS = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,8 @@ class RefreshPlans:
         self._settings = settings
         # What was told of an interval that makes no sense, by target path: once is enough.
         self._told: dict[str, tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+        self._tellings: dict[tuple[str, str, str], int] = {}
 
     def fetched(
         self,
@@ -81,6 +86,14 @@ class RefreshPlans:
         return chosen.seconds
 
     def _tell(self, request: PublishRequest, problem: str) -> None:
+        """Once, and on a few of the pods: a Deployment's hundred have one author, who looks at one of them."""
+        subject = (request.pod_namespace, request.class_name, problem)
+        with self._lock:
+            if len(self._tellings) >= _MAX_SUBJECTS:
+                self._tellings.clear()
+            self._tellings[subject] = self._tellings.get(subject, 0) + 1
+            if self._tellings[subject] > _MAX_PODS:
+                return
         log.warning(
             "a refresh interval makes no sense",
             extra={log_keys.POD: request.pod, log_keys.CLASS: request.class_name, log_keys.REASON: problem},

@@ -123,8 +123,8 @@ class RefreshSchedule:
                 next_at = self._clock() + seconds
                 plan.clock_at, plan.kubelet_at, plan.waits_for = next_at, next_at, waits_for
 
-    def ask(self, target_path: str, by: str) -> bool:
-        """Have the content fetched as soon as can be, whatever its age; False when there is no such volume.
+    def ask(self, target_path: str, by: str, *, after_seconds: float = 0.0) -> bool:
+        """Have the content fetched soon, whatever its age; False when there is no such volume.
 
         `by` is a trigger of `audit`: whoever asks.
         """
@@ -132,7 +132,7 @@ class RefreshSchedule:
             plan = self._plans.get(target_path)
             if plan is None:
                 return False
-            self._ask(plan, by)
+            self._ask(plan, by, after_seconds)
             return True
 
     def ask_and_tell(self, target_path: str, by: str) -> "futures.Future[RefreshResult]":
@@ -276,12 +276,12 @@ class RefreshSchedule:
         self._is_changed = True
         self._condition.notify_all()
 
-    def _ask(self, plan: Plan, by: str) -> None:
+    def _ask(self, plan: Plan, by: str, after_seconds: float = 0.0) -> None:
         now = self._clock()
         plan.asked_by = by
         plan.asked = plan.begun + 1
         plan.due_at = min(plan.due_at, now)
-        plan.clock_at = plan.kubelet_at = now
+        plan.clock_at = plan.kubelet_at = now + after_seconds
         self._wake()
 
     def _begin(self, plan: Plan) -> None:

@@ -225,6 +225,7 @@ class NodeRoom:
         stopped = [server.stop_accepting(self._stop_grace_seconds) for server in self._servers]
         for event in stopped:
             event.wait()
+        self._refreshes.break_off()
         self._providers.close()
         self._status_sync.close()
         self._pool.shutdown()

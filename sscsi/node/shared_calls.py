@@ -80,15 +80,20 @@ class Moment:
 
     def __init__(self) -> None:
         self._calls: dict[str, _Call] = {}
+        self.made = 0
+        """How many calls there were."""
 
     def call(self, identity: str, ask: Ask) -> tuple[ProviderAnswer, bool]:
         """The answer, and whether it is that of a call made for another volume. Raises what `ask` raises."""
         call = self._calls.get(identity)
-        if call is None:
-            call = self._calls[identity] = _Call()
-            _make(call, ask)
-            return _end_of(call), False
-        return (_end_of(call), True) if call.holds_for_others() else (ask(), False)
+        if call is not None and call.holds_for_others():
+            return _end_of(call), True
+        self.made += 1
+        if call is not None:
+            return ask(), False
+        call = self._calls[identity] = _Call()
+        _make(call, ask)
+        return _end_of(call), False
 
 
 class SharedCalls:

@@ -7,10 +7,9 @@ import grpc
 
 from sscsi.core.refresh_outcome import Outcome
 from sscsi.core.volume_record import VolumeRecord
-from sscsi.edges.class_messages import event_to_notice, record_to_message
+from sscsi.edges.class_messages import ask_from_message, event_to_notice, record_to_message
 from sscsi.errors import InvalidRequestError
 from sscsi.node.deadline import Deadline
-from sscsi.node.refresh_asks import RefreshAsk
 from sscsi.node.refresh_desk import RefreshDesk, Selector
 from sscsi.node.volumes import Change, Volumes
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
@@ -63,12 +62,7 @@ class VolumesService(sscsi_pb2_grpc.VolumesServicer):
     def AskRefresh(
         self, request: sscsi_pb2.AskRefreshRequest, _context: grpc.ServicerContext
     ) -> sscsi_pb2.AskRefreshResponse:
-        self._desk.ask(
-            RefreshAsk(
-                namespace=ask.namespace, class_name=ask.class_name, pod_uid=ask.pod_uid, value=ask.value
-            )
-            for ask in request.asks
-        )
+        self._desk.ask(map(ask_from_message, request.asks))
         return sscsi_pb2.AskRefreshResponse()
 
     def Watch(

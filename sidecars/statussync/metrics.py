@@ -4,7 +4,6 @@ Series are there, with 0, before anything happens, but for providers and the cod
 """
 
 import threading
-from urllib.parse import urlsplit
 
 from sscsi.core import pod_status, secret_data
 from sscsi.core.prometheus import UPSTREAM_BOUNDS, UPSTREAM_OS, Counter, Family, Histogram, gauge
@@ -127,7 +126,7 @@ class SyncMetrics:
 
 def _kind(target: str) -> str:
     """The kind of the object at a path `.../namespaces/NAMESPACE/RESOURCE...`; empty for what we do not write."""
-    parts = urlsplit(target).path.split("/")
+    parts = target.partition("?")[0].split("/")
     if "namespaces" not in parts:
         return ""
     index = parts.index("namespaces") + _AFTER_NAMESPACES

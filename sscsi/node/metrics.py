@@ -50,7 +50,7 @@ _LATENESS_BOUNDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 
 
 class NodeMetrics:
-    """Counts for life. Threads may share it: one lock, held for microseconds."""
+    """Counts for life. Threads may share it: one lock, held for microseconds, and for a page a few milliseconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -13,11 +13,13 @@ from typing import Protocol
 
 import grpc
 
+from sscsi.core.prometheus import text
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.run_files import STATE_SOCKETS
 from sscsi.edges.room_status import RoomStates
 from sscsi.pb import pluginregistration_pb2 as pb
 from sscsi.pb import pluginregistration_pb2_grpc
+from tests.livenessprobe.metrics_text import Samples, parse
 from tests.registrar import registrar_main
 from tests.registrar.tiny_driver import NAME
 from tests.support.preloaded import Preloaded, Program
@@ -133,6 +135,17 @@ class Running:
             states.close()
         assert status is not None, self.log()
         return status
+
+    def metrics(self) -> Samples:
+        """What it counts, by its state socket."""
+        path = f"{self.place.run_directory}/{STATE_SOCKETS['registrar']}"
+        states = RoomStates({"registrar": path}, timeout_seconds=RPC_SECONDS)
+        try:
+            families = states.ask_metrics()["registrar"]
+        finally:
+            states.close()
+        assert families is not None, self.log()
+        return parse(text(families))
 
     def wait_state(self, state: str) -> RoomStatus:
         """Return its status once it is in `state`."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from sidecars.registrar.standing import REGISTERED, WAITING_FOR_DRIVER, WAITING_FOR_KUBELET
+from tests.livenessprobe.metrics_text import named
 from tests.registrar.registrar_place import (
     ENDPOINT,
     Ours,
@@ -174,6 +175,9 @@ def test_a_refused_registration_is_tried_again_with_a_new_socket_until_it_works(
             status = made.wait_state(REGISTERED)
             assert (status.facts["registrations"], tuple(status.problems)) == ("1", ())
             assert status.facts["last_error"].endswith("it still is")
+            samples = made.metrics()
+            assert named(samples, "sscsi_registrations_total", result="confirmed") == 1
+            assert named(samples, "sscsi_registrations_total", result="refused") == 2
 
 
 def test_a_refusal_for_a_driver_that_died_waits_for_the_driver(

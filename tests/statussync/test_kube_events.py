@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from sidecars.statussync.kube.api_errors import UNREACHABLE, ApiError
+from sidecars.statussync.kube.event_correlation import BURST
 from sidecars.statussync.kube.events import MAX_WAITING, KubeEvents
+from sidecars.statussync.metrics import SyncMetrics
+from sscsi.core.prometheus import text
 from sscsi.errors import ClusterUnavailableError
+from tests.livenessprobe.metrics_text import named, parse
 from tests.statussync.making import make_event
 from tests.support.waiting import wait_until
 
@@ -62,13 +66,25 @@ class Place:
     def __init__(self) -> None:
         self.now = 0.0
         self.api = FakeApi()
+        self.metrics = SyncMetrics()
         self.events = KubeEvents(
-            self.api, "node-1", clock=lambda: self.now, wall_clock=lambda: 1_764_000_000.0 + self.now
+            self.api,
+            "node-1",
+            metrics=self.metrics,
+            clock=lambda: self.now,
+            wall_clock=lambda: 1_764_000_000.0 + self.now,
         )
 
     def write(self, **changes: Any) -> None:
         self.events.tell(make_event(**changes))
         assert self.events.write_next()
+
+    @property
+    def counted(self) -> tuple[float, float]:
+        """Events that were written, and those that were dropped."""
+        samples = parse(text(self.metrics.families(queue_depth=0, problems=0)))
+        written, dropped = (named(samples, "sscsi_events_total", result=r) for r in ("written", "dropped"))
+        return written, dropped
 
 
 @pytest.fixture
@@ -140,9 +156,11 @@ def test_an_api_that_is_away_is_tried_three_times_and_then_once_an_event(
         place.write(pod_uid=str(number))
     assert place.api.verbs == ["POST"] * 8
     assert len(caplog.records) == 1
+    assert place.counted == (0, 6)
     place.api.errors = []
     place.write()
     assert place.api.calls[-1][2]["count"] == 2
+    assert place.counted == (1, 6)
 
 
 @pytest.mark.parametrize("error", [INVALID, NOT_FOUND])
@@ -151,6 +169,7 @@ def test_what_the_api_will_never_take_is_tried_once(place: Place, error: ApiErro
     place.write()
     assert place.api.verbs == ["POST"]
     assert not place.api.pauses
+    assert place.counted == (0, 1)
 
 
 def test_other_requests_go_first(place: Place) -> None:
@@ -170,10 +189,13 @@ def test_without_the_right_a_namespace_is_left_alone_for_five_minutes(
     assert [path for _, path, _ in place.api.calls] == [EVENTS] * 3 + ["/api/v1/namespaces/other/events"] * 3
     assert len(caplog.records) == 1
     assert "secretproviderclasses-role" in str(caplog.records[0].__dict__["reason"])
+    # Those that nobody tried are dropped like the others.
+    assert place.counted == (0, 11)
     place.now = 301.0
     place.api.errors = []
     place.write()
     assert place.api.verbs == ["POST"] * 7
+    assert place.counted == (1, 11)
 
 
 def test_an_api_that_does_not_know_the_roles_yet_is_asked_again(place: Place) -> None:
@@ -196,6 +218,13 @@ def test_a_name_from_the_pod_is_quoted_in_the_path(place: Place) -> None:
     assert place.api.calls[0][1] == "/api/v1/namespaces/..%2F..%2Fx/events"
 
 
+def test_an_event_beyond_the_pods_share_is_dropped(place: Place) -> None:
+    for number in range(BURST + 3):
+        place.write(reason=f"Reason{number}")
+    assert len(place.api.calls) == BURST
+    assert place.counted == (BURST, 3)
+
+
 class TestThread:
     @pytest.fixture
     def running(self, place: Place) -> Iterator[Place]:
@@ -215,9 +244,13 @@ class TestThread:
         running.api.hold.set()
         wait_until(lambda: len(running.api.calls) == MAX_WAITING + 1, "the rest is written")
         assert running.api.calls[-1][2]["involvedObject"]["uid"] == "999"
+        wait_until(
+            lambda: running.counted == (MAX_WAITING + 1, 1000 - MAX_WAITING), "those without a place count"
+        )
 
     def test_a_fault_costs_one_event(self, running: Place) -> None:
         running.api.errors = [ZeroDivisionError()]
         running.events.tell(make_event())
         running.events.tell(make_event(pod_uid="2"))
         wait_until(lambda: len(running.api.calls) == 2, "the second is written")
+        wait_until(lambda: running.counted == (1, 1), "both are counted")

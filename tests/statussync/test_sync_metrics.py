@@ -12,10 +12,15 @@ from sscsi.core import pod_status, secret_data
 from sscsi.core.prometheus import text
 from sscsi.errors import ClusterUnavailableError
 from sscsi.ports import ClusterObject, ObjectKey
+from tests.fakes.fake_cluster import FakeCluster
+from tests.fakes.fake_volume_files import FakeVolumeFiles
 from tests.livenessprobe.metrics_text import Samples, named, parse
+from tests.statussync.making import make_class, make_secret_object, make_volume
+from tests.statussync.wired_room import WiredRoom
 
 SECRET = ObjectKey(secret_data.KIND, "default", "db")
 STATUS_PATH = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/default/secretproviderclasspodstatuses"
+PROVIDER = "file"
 LINUX = frozenset({("os_type", "linux")})
 
 
@@ -132,3 +137,27 @@ class TestFiles:
             cluster.close()
         assert raised(metrics, "sscsi_api_writes_total") == {("Secret", "ok", "create"): 1}
         assert os.listdir(tmp_path / "status") == ["secrets"]
+
+
+class TestRoom:
+    def test_a_secret_counts_when_it_is_written_and_not_when_it_is_right(self) -> None:
+        cluster, files = FakeCluster(), FakeVolumeFiles()
+        cluster.classes["default", "app"] = make_class(make_secret_object("db", "Opaque", k="password"))
+        room = WiredRoom(cluster, files)
+        volume = make_volume()
+        files.put(volume, password=b"one")
+        room.snapshot(volume)
+        room.snapshot(volume)
+        assert raised(room.metrics, "sync_k8s_secret_total") == {("linux", PROVIDER): 1}
+        files.put(volume, password=b"two")
+        room.put(make_volume(object_versions=(("password", "v2"),)))
+        assert raised(room.metrics, "sync_k8s_secret_total") == {("linux", PROVIDER): 2}
+        assert page(room.metrics)["k8s_secret_duration_sec_count", LINUX] == 2
+
+    def test_a_secret_that_can_not_be_written_does_not_count(self) -> None:
+        cluster, files = FakeCluster(), FakeVolumeFiles()
+        cluster.classes["default", "app"] = make_class(make_secret_object("db", "Opaque", k="password"))
+        room = WiredRoom(cluster, files)
+        files.put(make_volume(), other=b"one")
+        room.snapshot(make_volume())
+        assert raised(room.metrics, "sync_k8s_secret_total") == {}

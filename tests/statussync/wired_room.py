@@ -58,13 +58,14 @@ class WiredRoom:
         self.queue: WorkQueue[ObjectKey] = WorkQueue(clock=self.time)
         self.problems = ProblemBoard()
         self.catalogue = catalogue = ClassCatalogue(cluster)
+        self.metrics = SyncMetrics()
         reconciler = Reconciler(
             volumes=self.volumes,
             catalogue=catalogue,
             cluster=cluster,
             files=files,
             rules=RULES,
-            metrics=SyncMetrics(),
+            metrics=self.metrics,
             node_id=node_id,
         )
         self.node = AskedNode()

@@ -119,6 +119,7 @@ class KubeEvents:
             try:
                 is_over = not self.write_next()
             except Exception as error:
+                self._metrics.event(DROPPED)
                 log.error("a fault while writing an Event", exc_info=error)
 
     def _write(self, event: PodEvent, occurrence: Occurrence) -> None:

@@ -38,10 +38,10 @@ def make_api(authority: Authority, tmp_path: os.PathLike[str]) -> Iterator[MakeA
     """The transport to a server, with a rate limit that does not matter."""
     with contextlib.ExitStack() as stack:
 
-        def make(server: FakeApiServer, **limits: float) -> KubeApi:
+        def make(server: FakeApiServer, **settings: object) -> KubeApi:
             cluster = {"server": server.url, "certificate-authority": authority.certificate}
             path = os.path.join(tmp_path, f"kubeconfig-{server.port}")
-            made = api(write(path, kubeconfig(cluster, {"token": TOKEN})), **limits)  # type: ignore[arg-type]
+            made = api(write(path, kubeconfig(cluster, {"token": TOKEN})), **settings)  # type: ignore[arg-type]
             stack.callback(made.close)
             return made
 

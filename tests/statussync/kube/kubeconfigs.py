@@ -6,6 +6,7 @@ from typing import Any
 from sidecars.statussync.kube.api import KubeApi
 from sidecars.statussync.kube.connection import loader
 from sidecars.statussync.kube.rate_limit import RateLimit
+from sidecars.statussync.metrics import SyncMetrics
 
 TOKEN = "the-token-of-the-tests"
 
@@ -27,6 +28,8 @@ def write(path: str, document: object) -> str:
     return path
 
 
-def api(path: str, *, per_second: float = 1000.0, burst: int = 100) -> KubeApi:
+def api(
+    path: str, *, per_second: float = 1000.0, burst: int = 100, metrics: SyncMetrics | None = None
+) -> KubeApi:
     """The API by that kubeconfig."""
-    return KubeApi(loader(path), RateLimit(per_second=per_second, burst=burst))
+    return KubeApi(loader(path), RateLimit(per_second=per_second, burst=burst), metrics)

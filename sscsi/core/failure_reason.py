@@ -65,4 +65,6 @@ def failure_reason(error: errors.SscsiError) -> str:
     """The word of REASONS for an error; what has no row of its own happened while writing."""
     if isinstance(error, errors.ProviderCallError):
         return _BY_CODE.get(error.code, PROVIDER_FAILED)
+    if isinstance(error, errors.ProviderAnswerError) and error.provider_code:
+        return PROVIDER_FAILED
     return _BY_ERROR.get(type(error), WRITE_FAILED)

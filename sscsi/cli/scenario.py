@@ -104,7 +104,7 @@ class Scenario:
 
     def _rotate(self, before: VolumeView) -> None:
         self._narrator.step(
-            "A secret changes at its source; kubelet publishes again and again, as it does every minute or so"
+            "A secret changes at its source; the appliance asks every second here, whether kubelet calls or not"
         )
         changes = self._changes(before)
         if not changes:
@@ -117,7 +117,7 @@ class Scenario:
             self._narrator.say(f"Replaced {self._short(change.path)}.")
         objects = self._contents_of_cluster()
         begun = time.monotonic()
-        after = self._republish_until_changed(before)
+        after = self._wait_until_changed(before)
         self._narrator.say(
             f"New content {time.monotonic() - begun:.1f} s later, by one rename of the link ..data:"
         )
@@ -168,9 +168,8 @@ class Scenario:
             return source_change.from_directory(self._options.changes, self._playground.secrets)
         return source_change.for_content(view.files, self._playground.secrets)
 
-    def _republish_until_changed(self, before: VolumeView) -> VolumeView:
+    def _wait_until_changed(self, before: VolumeView) -> VolumeView:
         def is_changed() -> bool:
-            self._kubelet.publish(self._volume)
             return volume_view.look(self._target_path).files != before.files
 
         if not wait_for(is_changed, timeout_seconds=_ROTATION_SECONDS):

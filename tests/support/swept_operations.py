@@ -153,6 +153,20 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation(name="update", prepare=_old, meanwhile=_one_of(OLD, NEW), kept=(OLD,)),
     Operation(
+        name="refresh by the room's own clock",
+        prepare=_old,
+        perform=Stage.refresh,
+        meanwhile=_one_of(OLD, NEW),
+        kept=(OLD,),
+    ),
+    Operation(
+        name="refresh by the room's own clock of the provider's own files",
+        prepare=_old_by_itself,
+        perform=Stage.refresh,
+        meanwhile=_one_of(OLD, NEW),
+        kept=(OLD,),
+    ),
+    Operation(
         name="update by the provider itself",
         prepare=_old_by_itself,
         meanwhile=_one_of(OLD, NEW),

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 
-from sscsi.pb import provider_pb2
+from sscsi.pb import provider_pb2, sscsi_pb2
 from tests.fakes import fake_provider, fake_status_sync
 from tests.fakes.fake_provider import FakeProvider, files_answer
 from tests.support import volume_wrecks
@@ -17,6 +17,7 @@ from tests.support.volume_state import View, pod_view
 from tests.support.waiting import wait_until
 
 _NODE = "sscsi.node.__main__"
+_REFRESH_SECONDS = 30.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -32,6 +33,10 @@ class Stage:
 
     def publish(self) -> None:
         self.client.publish(publish_request(self.target_path, group=self.group))
+
+    def refresh(self) -> None:
+        """Have the room refresh by itself, without kubelet, and wait until it has."""
+        self.client.volumes.Refresh(sscsi_pb2.RefreshRequest(all=True), timeout=_REFRESH_SECONDS)
 
     def unpublish(self) -> None:
         self.client.unpublish(self.target_path)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sscsi.core.log_keys import OBJECT, PROGRAM, REASON
 from sscsi.core.prometheus import Family, Sample
@@ -16,28 +16,31 @@ class FamilyMerge:
     def __init__(self) -> None:
         self._logged: set[tuple[str, str]] = set()
 
-    def merged(self, by_room: Mapping[str, Sequence[Family]]) -> list[Family]:
-        """One family a name; the first room to have it decides its kind and its help text."""
-        first: dict[str, Family] = {}
-        samples: dict[str, dict[tuple[str, frozenset[tuple[str, str]]], Sample]] = {}
+    def merged(self, by_room: Mapping[str, Sequence[Family]]) -> Iterator[Family]:
+        """One family a name, in the order of the names, made when it is taken.
+
+        The first room to have it decides its kind and its help text.
+        """
+        by_name: dict[str, list[tuple[str, Family]]] = {}
         for room, families in by_room.items():
             for family in families:
-                if first.setdefault(family.name, family).kind != family.kind:
-                    self._log(
-                        room,
-                        family.name,
-                        f"it is a {family.kind} here, and a {first[family.name].kind} of another",
-                    )
-                    continue
-                kept = samples.setdefault(family.name, {})
-                for sample in family.samples:
-                    key = (sample.suffix, frozenset(sample.labels.items()))
-                    if kept.setdefault(key, sample) is not sample:
-                        self._log(room, family.name, "these labels are there already")
-        return [
-            dataclasses.replace(family, samples=list(samples[name].values()))
-            for name, family in first.items()
-        ]
+                by_name.setdefault(family.name, []).append((room, family))
+        for name in sorted(by_name):
+            parts = by_name[name]
+            yield parts[0][1] if len(parts) == 1 else self._joined(parts)
+
+    def _joined(self, parts: Sequence[tuple[str, Family]]) -> Family:
+        first = parts[0][1]
+        kept: dict[tuple[str, frozenset[tuple[str, str]]], Sample] = {}
+        for room, family in parts:
+            if family.kind != first.kind:
+                self._log(room, family.name, f"it is a {family.kind} here, and a {first.kind} of another")
+                continue
+            for sample in family.samples:
+                key = (sample.suffix, frozenset(sample.labels.items()))
+                if kept.setdefault(key, sample) is not sample:
+                    self._log(room, family.name, "these labels are there already")
+        return dataclasses.replace(first, samples=list(kept.values()))
 
     def _log(self, room: str, name: str, reason: str) -> None:
         if (room, name) not in self._logged:

@@ -124,7 +124,7 @@ class Metrics:
             by_room[room] = figures or []
         return Page(
             200,
-            prometheus.text(self._merge.merged(by_room)),
+            "".join(map(prometheus.family_text, self._merge.merged(by_room))),
             content_type=prometheus.CONTENT_TYPE,
             headers=[("Process-Start-Time-Unix", str(int(self._start_time)))],
         )

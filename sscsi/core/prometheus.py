@@ -127,15 +127,17 @@ class Histogram:
 
 
 def text(families: Iterable[Family]) -> str:
-    """The page. Families are sorted by name; one without samples is left out, as Go's library does."""
-    lines: list[str] = []
-    for family in sorted(families, key=lambda family: family.name):
-        if not family.samples:
-            continue
-        lines.append(f"# HELP {family.name} {_escape(family.about)}")
-        lines.append(f"# TYPE {family.name} {family.kind}")
-        lines += [_line(family.name, sample) for sample in family.samples]
-    return "".join(f"{line}\n" for line in lines)
+    """The page. Families are sorted by name."""
+    return "".join(map(family_text, sorted(families, key=lambda family: family.name)))
+
+
+def family_text(family: Family) -> str:
+    """One family's part of the page; one without samples is left out, as Go's library does."""
+    if not family.samples:
+        return ""
+    lines = [f"# HELP {family.name} {_escape(family.about)}", f"# TYPE {family.name} {family.kind}"]
+    lines += [_line(family.name, sample) for sample in family.samples]
+    return "\n".join(lines) + "\n"
 
 
 def _line(name: str, sample: Sample) -> str:

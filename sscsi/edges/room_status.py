@@ -12,7 +12,7 @@ from sscsi.core.prometheus import Family
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.run_files import STATE_SOCKETS
 from sscsi.edges.grpc_status import StatusInterceptor
-from sscsi.edges.metric_messages import from_messages, to_messages
+from sscsi.edges.metric_messages import from_message, to_message
 from sscsi.edges.unix_socket import ROOM_CHANNEL_OPTIONS, SocketServer, unix_target
 from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
@@ -48,7 +48,7 @@ class RoomService(sscsi_pb2_grpc.RoomServicer):
     def Metrics(
         self, _request: sscsi_pb2.RoomMetricsRequest, _context: grpc.ServicerContext
     ) -> sscsi_pb2.RoomMetricsResponse:
-        return sscsi_pb2.RoomMetricsResponse(families=to_messages(self._metrics()))
+        return to_message(self._metrics())
 
 
 def state_server(
@@ -131,6 +131,6 @@ def _answer(call: "grpc.Future[sscsi_pb2.RoomStatusResponse]") -> RoomStatus | N
 
 def _families(call: "grpc.Future[sscsi_pb2.RoomMetricsResponse]") -> list[Family] | None:
     try:
-        return from_messages(call.result().families)
+        return from_message(call.result())
     except (grpc.RpcError, grpc.FutureCancelledError):
         return None

@@ -120,7 +120,7 @@ def test_a_room_whose_figures_can_not_be_told_fails_no_scrape(
 
 class TestMerge:
     def test_families_of_one_name_become_one(self) -> None:
-        merged = FamilyMerge().merged({"a": families("a"), "b": families("b"), "c": []})
+        merged = list(FamilyMerge().merged({"a": families("a"), "b": families("b"), "c": []}))
         samples = parse(text(merged))
         assert [named(samples, "shared_total", room=room) for room in "ab"] == [1, 1]
         assert text(merged).count("# TYPE shared_total counter") == 1
@@ -143,6 +143,6 @@ class TestMerge:
         other = Counter("x_total", "X.")
         other.add(n=5)
         for _ in range(3):
-            merged = merge.merged({"a": [counted.family()], "b": [other.family()]})
+            merged = list(merge.merged({"a": [counted.family()], "b": [other.family()]}))
             assert parse(text(merged)) == {("x_total", frozenset()): 1}
         assert len(caplog.records) == 1

@@ -19,6 +19,7 @@ from sscsi.errors import (
     ClusterUnavailableError,
     SscsiError,
     TargetPathError,
+    VolumeBusyError,
 )
 from sscsi.node.admission import Admission
 from sscsi.node.class_cache import ClassCache
@@ -91,41 +92,42 @@ class Publisher:
 
     def publish(self, request: PublishRequest, deadline: Deadline) -> None:
         """Make the volume of `request` be there, whole. Returns when it is; raises SscsiError otherwise."""
-        stages = Stages()
-        if self._refresher.is_under_way(request.target_path) and self._look(request).content is not None:
-            # Our own clock asks the provider for it just now: the pod has what it needs, and kubelet need not wait.
-            self._refresher.keep(request)
-            self._metrics.publish_succeeded(self._provider_of(request), stages.total())
-            return
-        approach = self._approaches.begin()
+        stages, approach = Stages(), self._approaches.begin()
         try:
-            with self._volumes.locked(request.target_path, wait_seconds=_LOCK_SECONDS, waiting=self._waiting):
-                self._publish_locked(request, deadline, stages, approach)
+            masked = self._publish(request, deadline, stages, approach)
         except SscsiError as error:
+            if not isinstance(error, VolumeBusyError):
+                self._volumes.note_failed(make_failed(request, error, time.time()))
+                self._volumes.notify(request.target_path, make_notice(request, FAILED_MOUNT, error))
             self._metrics.publish_failed(self._provider_of(request), error, stages.total())
             raise
         finally:
             approach.end()
-        self._metrics.publish_succeeded(self._provider_of(request), stages.total())
+        if masked is None:
+            self._metrics.publish_succeeded(self._provider_of(request), stages.total())
+        else:
+            # As upstream counts it.
+            self._metrics.publish_failed(self._provider_of(request), masked, stages.total())
         log.debug(
             "publish stages", extra={log_keys.VOLUME_ID: request.volume_id, log_keys.STAGES: stages.seconds}
         )
 
-    def _publish_locked(
+    def _publish(
         self, request: PublishRequest, deadline: Deadline, stages: Stages, approach: Approach
-    ) -> None:
-        try:
+    ) -> SscsiError | None:
+        """The failure of a refresh, of which kubelet is not told, or None."""
+        if self._refresher.is_under_way(request.target_path) and self._look(request).content is not None:
+            # Our own clock asks the provider for it just now: the pod has what it needs, and kubelet need not wait.
+            self._refresher.keep(request)
+            return None
+        with self._volumes.locked(request.target_path, wait_seconds=_LOCK_SECONDS, waiting=self._waiting):
             found = self._look(request)
             if found.content is None:
                 self._publish_first(request, found, deadline, stages, approach)
-            else:
-                record = found.record or self._adopt(request, found)
-                self._refresher.keep(request)
-                self._refresher.on_republish(request, record, deadline, stages)
-        except SscsiError as error:
-            self._volumes.note_failed(make_failed(request, error, time.time()))
-            self._volumes.notify(request.target_path, make_notice(request, FAILED_MOUNT, error))
-            raise
+                return None
+            record = found.record or self._adopt(request, found)
+            self._refresher.keep(request)
+            return self._refresher.on_republish(request, record, deadline, stages)
 
     def _provider_of(self, request: PublishRequest) -> str:
         """The provider for a metric's label; empty while nobody knows the class (upstream's label, too)."""

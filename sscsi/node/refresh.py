@@ -132,29 +132,33 @@ class Refresher:
 
     def on_republish(
         self, request: PublishRequest, record: VolumeRecord, deadline: Deadline, stages: Stages
-    ) -> None:
-        """Refresh if it is time; the caller has the volume's lock. Raises InvalidRequestError and nothing else."""
+    ) -> SscsiError | None:
+        """Refresh if it is time; the caller has the volume's lock. The failure, of which kubelet is not told, or None.
+
+        Raises InvalidRequestError and nothing else.
+        """
         path, provider = request.target_path, record.provider
         if not self._schedule.is_due_for_kubelet(path):
             if self._schedule.is_pausing(path):
                 self._metrics.provider_call_spared(provider, "backoff")
-            return
+            return None
         refusal = self._gates.enter(provider, is_forced=self._schedule.asked_by(path) == COMMAND)
         if refusal is not None:
             self.refused(path, refusal, contextlib.nullcontext)
-            return
+            return None
         try:
-            if self._schedule.begin(path):
-                attempt = Attempt(
-                    request=request,
-                    record=record,
-                    deadline=deadline,
-                    stages=stages,
-                    trigger=REPUBLISH,
-                    lock=contextlib.nullcontext,
-                    moment=None,
-                )
-                self._begun(attempt)
+            if not self._schedule.begin(path):
+                return None
+            attempt = Attempt(
+                request=request,
+                record=record,
+                deadline=deadline,
+                stages=stages,
+                trigger=REPUBLISH,
+                lock=contextlib.nullcontext,
+                moment=None,
+            )
+            return self._begun(attempt).error
         finally:
             self._gates.leave(provider)
 
@@ -217,7 +221,7 @@ class Refresher:
             moment=moment,
         )
 
-    def _begun(self, attempt: Attempt) -> None:
+    def _begun(self, attempt: Attempt) -> RefreshResult:
         """Carry an attempt through, to its end in the schedule. Raises InvalidRequestError."""
         path = attempt.request.target_path
         result = RefreshResult(
@@ -234,6 +238,7 @@ class Refresher:
             self._schedule.failed(path, passes=False)
         finally:
             self._schedule.end(path, result)
+        return result
 
     def _attempt(self, attempt: Attempt) -> RefreshResult:
         """Refresh one volume. Raises InvalidRequestError when the request itself is wrong, and nothing else."""
@@ -283,7 +288,7 @@ class Refresher:
         self._schedule.failed(path, passes=failure_reason(error) in _PASSING)
         if not self._failures.note(attempt.record, error, attempt.lock):
             return _GONE
-        return RefreshResult(outcome=Outcome.FAILED, message=str(error))
+        return RefreshResult(outcome=Outcome.FAILED, message=str(error), error=error)
 
     def _plan(
         self, request: PublishRequest, record: VolumeRecord, provider_class: SecretProviderClass

@@ -177,14 +177,14 @@ CASES: dict[str, tuple[Change, dict[str, tuple[int, bytes]], tuple[str, str], st
 }
 
 
-def counted(node: NodeInProcess, result: str) -> float:
-    """sscsi_refreshes_total of the result, over all providers."""
+def counted(node: NodeInProcess, name: str, result: str = "") -> float:
+    """A metric over all providers; of those with that `result`, if one is given."""
     families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10).families
-    (family,) = [family for family in families if family.name == "sscsi_refreshes_total"]
+    (family,) = [family for family in families if family.name == name]
     return sum(
         sample.value
         for sample in family.samples
-        if ("result", result) in [(label.name, label.value) for label in sample.labels]
+        if not result or ("result", result) in [(label.name, label.value) for label in sample.labels]
     )
 
 
@@ -216,12 +216,18 @@ def test_the_volume_kubelet_the_condition_and_the_metric(
     timeout = "--provider-timeout=500ms" if case == "never" else "--provider-timeout=15s"
     with room_in_process(place, *FLAGS, timeout) as node:
         node.publish(target_path)
-        before = counted(node, result)
+        before = counted(node, "sscsi_refreshes_total", result)
         change(Stage(place, status_sync, provider))
         node.publish(target_path)  # kubelet is told OK: an error would raise here
         assert pod_view(target_path) == view
         assert condition(node) == wanted
-        assert counted(node, result) == before + 1
+        assert counted(node, "sscsi_refreshes_total", result) == before + 1
+        # Upstream's: a failure of which kubelet is not told is an error all the same.
+        failed = int(result == "failed")
+        assert counted(node, "node_publish_total") == 2 - failed
+        assert counted(node, "node_publish_error_total") == failed
+        assert counted(node, "rotation_reconcile_error_total") == failed
+        assert counted(node, "rotation_reconcile_total") == 1 - failed
         provider.hold.set()
 
 

@@ -24,6 +24,7 @@ class FakeRoom:
         self.status = WELL[name]
         self.families: list[Family] = []
         self.questions = 0
+        self.metrics_questions = 0
         self.go_on = threading.Event()
         self.go_on.set()
 
@@ -33,6 +34,7 @@ class FakeRoom:
         return self.status
 
     def metrics(self) -> list[Family]:
+        self.metrics_questions += 1
         self.go_on.wait(60)
         return self.families
 

@@ -23,7 +23,7 @@ ANSWER_INVALID = "AnswerInvalid"
 RESULTS = (*GO_NAMES.values(), ANSWER_INVALID)
 """Values of `result` of a call to a provider."""
 STAGES = {
-    "publish": ("class", "attach", "provider", "write", "prove", "record"),
+    "publish": ("class", "attach", "provider", "write", "prove", "record", "secrets"),
     "refresh": ("class", "provider", "write", "prove", "record"),
 }
 REFRESH_RESULTS = ("changed", "unchanged", "failed")

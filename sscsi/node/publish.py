@@ -188,7 +188,6 @@ class Publisher:
                 if made is not None:
                     self._mounts.take_back(request.target_path, found.state, made)
                 raise
-        self._metrics.observe_stages("publish", stages.seconds)
         self._refresher.delivered(request, record, provider_class, is_shared=fetched.is_shared)
         log.info(
             "published",
@@ -203,6 +202,7 @@ class Publisher:
         if provider_class.secret_objects:
             with stages.stage("secrets"):
                 self._await_secrets(request, record, deadline)
+        self._metrics.observe_stages("publish", stages.seconds)
 
     def _place(self, provider: str, deadline: Deadline) -> AbstractContextManager[None]:
         # Half of the time is for waiting: the provider needs the other half.

@@ -127,6 +127,7 @@ class Publisher:
                 return None
             record = found.record or self._adopt(request, found)
             self._refresher.keep(request)
+            approach.end()
             return self._refresher.on_republish(request, record, deadline, stages)
 
     def _provider_of(self, request: PublishRequest) -> str:

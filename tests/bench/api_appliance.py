@@ -32,21 +32,26 @@ class BenchApi:
         with open(self.kube_api.ca_file, encoding="ascii") as file:
             return file.read()
 
+    def kubeconfig(self) -> str:
+        """A kubeconfig file of the driver's service account."""
+        return self.kube_api.kubeconfig_for(SERVICE_ACCOUNT)
+
     def requests(self, since: float) -> list[Request]:
         """What status-sync has asked from `since` (time.time()) on."""
         return self.kube_api.requests(since, user=user_name(SERVICE_ACCOUNT))
 
     def wait_for(self, volumes: Sequence[Volume]) -> None:
         """Return when there are status objects of these volumes, and no others. Raises BenchError."""
-        wanted = {volume.target_path for volume in volumes}
         deadline = time.monotonic() + _LONGEST_SECONDS
-        while wanted != self._target_paths():
+        while not self.has(volumes):
             if time.monotonic() > deadline:
                 raise BenchError(f"the status objects are not right within {_LONGEST_SECONDS:.0f} s")
             pause(_POLL_SECONDS)
 
-    def _target_paths(self) -> set[str]:
-        return {item["status"]["targetPath"] for item in self.kube_api.client().list(_STATUS_OBJECTS)}
+    def has(self, volumes: Sequence[Volume]) -> bool:
+        """Whether there are status objects of these volumes, and no others."""
+        found = {item["status"]["targetPath"] for item in self.kube_api.client().list(_STATUS_OBJECTS)}
+        return found == {volume.target_path for volume in volumes}
 
 
 @contextlib.contextmanager
@@ -61,7 +66,10 @@ def bench_api(binaries: str, contents: Sequence[Content]) -> Iterator[BenchApi]:
                 {
                     "apiVersion": f"{GROUP}/v1",
                     "kind": "SecretProviderClass",
-                    "metadata": {"name": content.class_name},
+                    "metadata": {
+                        "name": content.class_name,
+                        "annotations": dict(content.annotations),
+                    },
                     "spec": {"provider": PROVIDER, "parameters": content.parameters},
                 },
             )

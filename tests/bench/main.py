@@ -18,6 +18,8 @@ from tests.bench.lives import run_lives
 from tests.bench.memory import HeldVolumes, LargeAnswers, hold_volumes, pss, publish_large
 from tests.bench.passes import Case, run_rounds
 from tests.bench.private_root import private_root
+from tests.bench.refresh_lanes import Load
+from tests.bench.refresh_part import RefreshPlan, run_refresh
 from tests.bench.report import DriverReport, Report
 from tests.bench.sides import APPLIANCE, FLOOR, Side, appliance, bench_provider, floor
 from tests.bench.stages import NODE_ARGUMENTS, measure_stages
@@ -34,7 +36,7 @@ LARGE = Content(files=4, file_bytes=(1 << 20) - (1 << 10))
 class Plan:
     """How much is done. `volumes` is by number in flight, for one pass.
 
-    The last four are about the whole appliance: how often it is started, how long after its start its memory is
+    Those from `lives` to `at_once` are about the whole appliance: how often it is started, how long after its start its memory is
     read, with how many volumes then, and how many are published at once on the Kubernetes API.
     """
 
@@ -47,6 +49,7 @@ class Plan:
     idle_seconds: float
     whole_volumes: int
     at_once: int
+    refresh: RefreshPlan
 
     @property
     def cases(self) -> list[Case]:
@@ -67,6 +70,13 @@ FULL = Plan(
     idle_seconds=60,
     whole_volumes=100,
     at_once=500,
+    refresh=RefreshPlan(
+        load=Load(volumes=500, classes=5, interval=60.0, rounds=2),
+        pods=100,
+        starts=5,
+        cost_volumes=40,
+        cost_rounds=8,
+    ),
 )
 QUICK = Plan(
     rounds=1,
@@ -78,8 +88,15 @@ QUICK = Plan(
     idle_seconds=10,
     whole_volumes=100,
     at_once=50,
+    refresh=RefreshPlan(
+        load=Load(volumes=100, classes=5, interval=10.0, rounds=1),
+        pods=100,
+        starts=1,
+        cost_volumes=15,
+        cost_rounds=2,
+    ),
 )
-DRIVER, WHOLE, API = PARTS = ("driver", "whole", "api")
+DRIVER, WHOLE, API, REFRESH = PARTS = ("driver", "whole", "api", "refresh")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +132,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         description="Publish and unpublish as kubelet does, beside a bare gRPC server that does only what must be done.",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a smoke test of about a minute; its figures are rough"
+        "--quick", action="store_true", help="a smoke test of a few minutes; its figures are rough"
     )
     parser.add_argument("--json", metavar="FILE", help="write the report to FILE as JSON too")
     parser.add_argument(
@@ -127,7 +144,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         "--only",
         choices=PARTS,
         help="`driver`: publish and unpublish beside the floor. `whole`: the appliance, its memory and its start. "
-        "`api`: the same on a real Kubernetes API, and what it asks there",
+        "`api`: the same on a real Kubernetes API, and what it asks there. `refresh`: what refreshes cost, and when they come",
     )
     return parser.parse_args(argv)
 
@@ -141,7 +158,7 @@ def _parts(options: argparse.Namespace) -> Sequence[str]:
 
 def _run(plan: Plan, parts: Sequence[str], *, noise: bool) -> Report:
     begun, load = time.monotonic(), os.getloadavg()[0]
-    kube_apiserver = find_kube_apiserver() if API in parts else ""
+    kube_apiserver = find_kube_apiserver()
     with private_root() as root, bench_provider(root) as providers:
         driver = _driver(plan, root, providers, noise=noise) if DRIVER in parts else None
         whole = (
@@ -166,7 +183,12 @@ def _run(plan: Plan, parts: Sequence[str], *, noise: bool) -> Report:
                 volumes=plan.whole_volumes,
                 burst=plan.at_once,
             )
-            if kube_apiserver
+            if API in parts and kube_apiserver
+            else None
+        )
+        refresh = (
+            run_refresh(root, providers, SMALL, plan.refresh, binaries=os.path.dirname(kube_apiserver))
+            if REFRESH in parts
             else None
         )
     return Report(
@@ -175,6 +197,7 @@ def _run(plan: Plan, parts: Sequence[str], *, noise: bool) -> Report:
         whole=whole,
         api=api,
         lacks_api=API in parts and not kube_apiserver,
+        refresh=refresh,
         seconds=time.monotonic() - begun,
     )
 

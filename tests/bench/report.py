@@ -13,6 +13,7 @@ from tests.bench import whole_report
 from tests.bench.api_report import ABSENT, ApiReport
 from tests.bench.figures import TARGET_RATIO, CaseFigures, SideFigures, Target, targets
 from tests.bench.memory import HeldVolumes, LargeAnswers
+from tests.bench.refresh_report import RefreshReport
 from tests.bench.volumes import Content
 from tests.bench.whole_figures import WholeFigures
 
@@ -83,6 +84,8 @@ class Report:
     # None: not asked for, or the machine has no API server.
     api: ApiReport | None
     lacks_api: bool
+    # None: not asked for.
+    refresh: RefreshReport | None
     seconds: float
 
     @property
@@ -90,7 +93,8 @@ class Report:
         """Every call that failed."""
         found = list(self.driver.errors) if self.driver else []
         found += [text for each in self.whole.values() for text in each.memory.errors]
-        return found + (self.api.errors if self.api else [])
+        found += self.api.errors if self.api else []
+        return found + (self.refresh.errors if self.refresh else [])
 
     def document(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -100,6 +104,7 @@ class Report:
             **(self.driver.document() if self.driver else {}),
             **({"whole": whole_report.document(self.whole)} if self.whole else {}),
             **({"api": self.api.document()} if self.api else {}),
+            **({"refresh": self.refresh.document()} if self.refresh else {}),
             "errors": self.errors,
         }
 
@@ -113,6 +118,7 @@ class Report:
                 *(self.driver.lines() if self.driver else []),
                 *whole_report.lines(self.whole),
                 *(self.api.lines() if self.api else [ABSENT, ""] if self.lacks_api else []),
+                *(self.refresh.lines() if self.refresh else []),
                 *_error_lines(self.errors),
                 f"took {self.seconds:.0f} s",
             ]

@@ -36,11 +36,12 @@ def bench_provider(root: str) -> Iterator[str]:
     os.mkdir(directory)
     socket_path = f"{directory}/{PROVIDER}.sock"
     with started("provider", "tests.bench.provider", [socket_path], f"{root}/provider.log") as process:
-        wait_until("a connection to the provider", lambda: _accepts(socket_path), [process])
+        wait_until("a connection to the provider", lambda: accepts(socket_path), [process])
         yield directory
 
 
-def _accepts(socket_path: str) -> bool:
+def accepts(socket_path: str) -> bool:
+    """Whether somebody listens there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         return connection.connect_ex(socket_path) == 0
 
@@ -64,8 +65,12 @@ def appliance(
     provider_directory: str,
     contents: Sequence[Content],
     node_arguments: Sequence[str] = (),
+    *,
+    cluster: Sequence[str] = (),
 ) -> Iterator[Side]:
-    """The node room and status-sync over a directory of class files, ready to publish."""
+    """The node room and status-sync, ready to publish: over a directory of class files, unless `cluster`, arguments of
+    status-sync, names another.
+    """
     home = f"{root}/{name}"
     for directory in (home, f"{home}/run", f"{home}/state", f"{home}/cluster"):
         os.makedirs(directory, 0o750)
@@ -77,7 +82,7 @@ def appliance(
         started(
             "statussync",
             "sidecars.statussync",
-            [run_flag, f"--cluster=dir:{home}/cluster"],
+            [run_flag, f"--cluster=dir:{home}/cluster", *cluster],
             f"{home}/statussync.log",
         ) as statussync,
         started(
@@ -103,7 +108,11 @@ def write_class(directory: str, content: Content) -> None:
     manifest = {
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
         "kind": "SecretProviderClass",
-        "metadata": {"name": content.class_name, "namespace": NAMESPACE},
+        "metadata": {
+            "name": content.class_name,
+            "namespace": NAMESPACE,
+            "annotations": dict(content.annotations),
+        },
         "spec": {"provider": PROVIDER, "parameters": content.parameters},
     }
     with open(f"{directory}/{content.class_name}.yaml", "w", encoding="utf-8") as file:

@@ -17,10 +17,15 @@ _ATTRIBUTE = "csi.storage.k8s.io/"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What the provider answers for a volume: `files` files of `file_bytes` bytes each."""
+    """What the provider answers for a volume: `files` files of `file_bytes` bytes each.
+
+    A `series` is a word that has contents of one size be of different classes; `annotations` are of the class.
+    """
 
     files: int
     file_bytes: int
+    series: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -29,7 +34,8 @@ class Content:
 
     @property
     def class_name(self) -> str:
-        return f"bench-{self.files}x{self.file_bytes}"
+        suffix = f"-{self.series}" if self.series else ""
+        return f"bench-{self.files}x{self.file_bytes}{suffix}"
 
     @property
     def parameters(self) -> dict[str, str]:

@@ -62,7 +62,7 @@ class Publication:
                 service, server
             ),
             pool=self._pool,
-            interceptors=[StatusInterceptor(loud_methods=frozenset())],
+            interceptors=[StatusInterceptor()],
             on_wait=on_wait,
         )
 

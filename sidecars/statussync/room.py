@@ -93,7 +93,7 @@ class StatusSyncRoom:
             mode=_SOCKET_MODE,
             add_services=self._add_services,
             pool=self._pool,
-            interceptors=[StatusInterceptor(frozenset(), CLASSES_CODES)],
+            interceptors=[StatusInterceptor(CLASSES_CODES)],
         )
 
     def run(self, stop: threading.Event) -> int:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 from sscsi.cli.immortal_objects import make_immortal
 from sscsi.cli.programs import MODULES
+from sscsi.core import log_levels
+from sscsi.core.log_keys import REASON
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def _unchanged_mappings() -> Iterator[tuple[int, int]]:
             text = file.read()
     except OSError as error:
         # Nothing is lost but memory.
-        log.debug("the mappings can't be read: %s", error.strerror)
+        log.log(log_levels.DECISIONS, "the mappings can't be read", extra={REASON: error.strerror})
         return
     found = list(_MAPPING.finditer(text))
     for match in found:

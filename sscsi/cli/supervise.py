@@ -31,6 +31,7 @@ from sscsi.cli.restart_policy import RestartPolicy
 from sscsi.cli.signal_queue import SignalQueue
 from sscsi.cli.supervisord_options import Options
 from sscsi.cli.wakeup import Wakeup
+from sscsi.core import log_levels
 from sscsi.process import logs
 from sscsi.process.run import SUPERVISOR_PID
 
@@ -113,7 +114,7 @@ class _Run:
         try:
             supervisor.main()
         except ExitNow:
-            log.debug("every program has ended")
+            log.log(log_levels.DECISIONS, "every program has ended")
             # A request to stop that came while the last program ended goes before the reload.
             supervisor.handle_signal()
         finally:

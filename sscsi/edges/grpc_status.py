@@ -8,12 +8,13 @@ arrives as UNKNOWN. Kubelet takes CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RES
 import logging
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import grpc
 
 from sscsi import errors
-from sscsi.core import log_keys
+from sscsi.core import log_keys, log_levels
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
 CLASSES_CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
     errors.ClassNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.ClassInvalidError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ClusterUnavailableError: grpc.StatusCode.UNAVAILABLE,
 }
 # Where `sscsi.v1.Volumes` does: nothing that was asked for exists, which is no matter of a CSI path.
 VOLUMES_CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
@@ -61,6 +63,7 @@ VOLUMES_CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
 }
 ErrorCodes = Mapping[type[errors.SscsiError], grpc.StatusCode]
 """Rows of CODES, or others in their place."""
+NO_ANSWERS: ErrorCodes = MappingProxyType({})
 _BY_NUMBER = {int(code.value[0]): code for code in grpc.StatusCode}
 # Go's spelling of the codes, as it appears in error texts that users grep.
 _IRREGULAR_GO_NAMES = {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
@@ -71,16 +74,16 @@ GO_NAMES = {
 # gRPC's default limit for the metadata of an answer is 8 KiB, and a byte of text may take three there. Beyond it the
 # caller is told RESOURCE_EXHAUSTED in place of the call's own status.
 MAX_TEXT_BYTES = 2560
+_LEVELS = {"NodePublishVolume": log_levels.CALLS, "NodeUnpublishVolume": log_levels.CALLS}
+"""Of a success's line; all others are REQUESTS."""
 INTERNAL_TEXT = "internal error; the log of this program has the place"
 
 
-def status_of(
-    error: errors.SscsiError, overrides: Mapping[type[errors.SscsiError], grpc.StatusCode] = CODES
-) -> grpc.StatusCode:
-    """The gRPC status of an error; a row of `overrides` goes before that of CODES."""
+def status_of(error: errors.SscsiError, answers: ErrorCodes = NO_ANSWERS) -> grpc.StatusCode:
+    """The gRPC status of an error; a row of `answers` goes before that of CODES."""
     if isinstance(error, errors.ProviderCallError):
         return code_of(error.code)
-    return overrides.get(type(error), CODES[type(error)])
+    return answers.get(type(error), CODES[type(error)])
 
 
 def code_of(number: int) -> grpc.StatusCode:
@@ -92,18 +95,14 @@ def code_of(number: int) -> grpc.StatusCode:
 class StatusInterceptor(grpc.ServerInterceptor):
     """Lets servicers raise: the error becomes the call's status, and every call one log line.
 
-    A success is worth a line at INFO for the `loud_methods` (their last names), at DEBUG for the others.
-    `overrides` are the rows of CODES that this surface has otherwise. It keeps the handlers it has wrapped, so each
-    server needs one of its own.
+    A success is worth a line at verbosity 2 when it is kubelet's publish or unpublish, at 5 otherwise: what has changed is
+    told by who changed it. `answers` are errors that are an answer to another room, with their codes, where CODES may have
+    others: who asked tells of them, here they are worth a line at verbosity 4. All other errors are told at ERROR. It
+    keeps the handlers it has wrapped, so each server needs one of its own.
     """
 
-    def __init__(
-        self,
-        loud_methods: frozenset[str],
-        overrides: Mapping[type[errors.SscsiError], grpc.StatusCode] = CODES,
-    ) -> None:
-        self._loud_methods = loud_methods
-        self._overrides = overrides
+    def __init__(self, answers: ErrorCodes = NO_ANSWERS) -> None:
+        self._answers = answers
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def intercept_service(
@@ -130,9 +129,7 @@ class StatusInterceptor(grpc.ServerInterceptor):
                 handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._unary(
-                name, logging.INFO if name in self._loud_methods else logging.DEBUG, handler.unary_unary
-            ),
+            self._unary(name, _LEVELS.get(name, log_levels.REQUESTS), handler.unary_unary),
             handler.request_deserializer,
             handler.response_serializer,
         )
@@ -143,10 +140,9 @@ class StatusInterceptor(grpc.ServerInterceptor):
             try:
                 answer = behavior(request, context)
             except Exception as error:  # noqa: BLE001 - one place turns errors into statuses
-                code, text = _report(name, request, error, begun, self._overrides)
+                code, text = _report(name, request, error, begun, self._answers)
                 context.abort(code, text)
-            if log.isEnabledFor(level):
-                log.log(level, name, extra=_fields(name, request, grpc.StatusCode.OK, begun))
+            _tell_success(name, level, request, begun)
             return answer
 
         return call
@@ -157,22 +153,25 @@ class StatusInterceptor(grpc.ServerInterceptor):
             try:
                 yield from behavior(request, context) if behavior else ()
             except Exception as error:  # noqa: BLE001 - one place turns errors into statuses
-                code, text = _report(name, request, error, begun, self._overrides)
+                code, text = _report(name, request, error, begun, self._answers)
                 context.abort(code, text)
+            _tell_success(name, log_levels.REQUESTS, request, begun)
 
         return call
 
 
+def _tell_success(name: str, level: int, request: Any, begun: float) -> None:
+    if log.isEnabledFor(level):
+        log.log(level, name, extra=_fields(name, request, grpc.StatusCode.OK, begun))
+
+
 def _report(
-    name: str,
-    request: Any,
-    error: Exception,
-    begun: float,
-    overrides: Mapping[type[errors.SscsiError], grpc.StatusCode],
+    name: str, request: Any, error: Exception, begun: float, answers: ErrorCodes
 ) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, errors.SscsiError):
-        code, text = status_of(error, overrides), _fit(str(error))
-        log.error("%s failed", name, extra={**_fields(name, request, code, begun), log_keys.ERROR: text})
+        code, text = status_of(error, answers), _fit(str(error))
+        level = log_levels.DECISIONS if type(error) in answers else logging.ERROR
+        log.log(level, "%s failed", name, extra={**_fields(name, request, code, begun), log_keys.ERROR: text})
         return code, text
     code = grpc.StatusCode.INTERNAL
     log.error("%s failed unexpectedly", name, extra=_fields(name, request, code, begun), exc_info=error)

@@ -67,7 +67,7 @@ def state_server(
         mode=_STATE_MODE,
         add_services=lambda server: sscsi_pb2_grpc.add_RoomServicer_to_server(service, server),
         pool=futures.ThreadPoolExecutor(1, f"{room}-state"),
-        interceptors=[StatusInterceptor(loud_methods=frozenset())],
+        interceptors=[StatusInterceptor()],
     )
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from sscsi.core import log_keys
+from sscsi.core import log_keys, log_levels
 from sscsi.core.pod_event import FAILED_MOUNT
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.errors import (
@@ -108,9 +108,9 @@ class Publisher:
         else:
             # As upstream counts it.
             self._metrics.publish_failed(self._provider_of(request), masked, stages.total())
-        log.debug(
-            "publish stages", extra={log_keys.VOLUME_ID: request.volume_id, log_keys.STAGES: stages.seconds}
-        )
+        if log.isEnabledFor(log_levels.DECISIONS):
+            about = {**request.about(), log_keys.STAGES: stages.seconds}
+            log.log(log_levels.DECISIONS, "publish stages", extra=about)
 
     def _publish(
         self, request: PublishRequest, deadline: Deadline, stages: Stages, approach: Approach

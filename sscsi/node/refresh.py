@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from sscsi.core import failure_reason as reasons
-from sscsi.core import log_keys
+from sscsi.core import log_keys, log_levels
 from sscsi.core.failure_reason import failure_reason
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
@@ -266,7 +266,7 @@ class Refresher:
         event = REFRESHED if is_changed else UNCHANGED
         self._audit.write(record, event=event, trigger=attempt.trigger, shared=fetched.is_shared)
         log.log(
-            logging.INFO if is_changed else logging.DEBUG,
+            log_levels.INFO if is_changed else log_levels.DECISIONS,
             event,
             extra={
                 **request.about(),

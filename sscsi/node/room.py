@@ -12,7 +12,7 @@ import grpc
 from sscsi.core import log_keys, mount_info, run_files
 from sscsi.core.prometheus import Family
 from sscsi.edges.classes_grpc import StatusSyncClasses
-from sscsi.edges.grpc_status import CODES, VOLUMES_CODES, ErrorCodes, StatusInterceptor
+from sscsi.edges.grpc_status import NO_ANSWERS, VOLUMES_CODES, ErrorCodes, StatusInterceptor
 from sscsi.edges.kubelet_files import driver_of
 from sscsi.edges.provider_sockets import ProviderSockets
 from sscsi.edges.quick_lane import QuickLane
@@ -249,14 +249,14 @@ class NodeRoom:
         return self._socket(config.endpoint.address, _ROOT_ONLY, self._add_csi)
 
     def _socket(
-        self, path: str, mode: int, add_services: AddServices, codes: ErrorCodes = CODES
+        self, path: str, mode: int, add_services: AddServices, answers: ErrorCodes = NO_ANSWERS
     ) -> SocketServer:
         return SocketServer(
             path,
             mode=mode,
             add_services=add_services,
             pool=self._pool,
-            interceptors=self._interceptors(codes),
+            interceptors=self._interceptors(answers),
         )
 
     def _families(self) -> list[Family]:
@@ -272,6 +272,5 @@ class NodeRoom:
     def _add_volumes(self, server: grpc.Server) -> None:
         sscsi_pb2_grpc.add_VolumesServicer_to_server(self._volumes_service, server)
 
-    def _interceptors(self, codes: ErrorCodes = CODES) -> list[grpc.ServerInterceptor]:
-        # Publish and unpublish log their own line when they change something; no call is worth one more at INFO.
-        return [QuickLane(_QUICK_METHODS, self._quick_pool), StatusInterceptor(frozenset(), codes)]
+    def _interceptors(self, answers: ErrorCodes = NO_ANSWERS) -> list[grpc.ServerInterceptor]:
+        return [QuickLane(_QUICK_METHODS, self._quick_pool), StatusInterceptor(answers)]

@@ -18,25 +18,20 @@ import traceback
 from collections.abc import Callable
 from types import TracebackType
 
-from sscsi.core import log_keys
+from sscsi.core import log_keys, log_levels
 from sscsi.process.log_stream import LogStream
 
 _LETTERS = {
-    logging.DEBUG: "I",
-    logging.INFO: "I",
     logging.WARNING: "W",
     logging.ERROR: "E",
     logging.CRITICAL: "F",
 }
 _LEVELS = {
-    logging.DEBUG: "debug",
     logging.INFO: "info",
     logging.WARNING: "warning",
     logging.ERROR: "error",
     logging.CRITICAL: "error",
 }
-# Upstream logs requests from V(5) on and decisions at V(4); both are our DEBUG.
-DEBUG_VERBOSITY = 4
 # What is pending when the process ends gets this long to be read.
 _LAST_CHANCE_SECONDS = 0.5
 
@@ -96,7 +91,7 @@ class JsonFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         document = {
-            "level": _LEVELS.get(record.levelno, "info"),
+            "level": _LEVELS.get(record.levelno, "debug"),
             "timestamp": f"{self._stamp(record)}Z",
             "caller": self._place(record),
             "message": record.getMessage(),
@@ -151,7 +146,7 @@ class _LineHandler(logging.Handler):
 
 
 def configure(program: str, *, as_json: bool, verbosity: int, has_thread: bool = True) -> None:
-    """Send all logging of this process to stderr. `verbosity` is klog's `-v`: 4 and up is DEBUG.
+    """Send all logging of this process to stderr. `verbosity` is klog's `-v` (`log_levels`).
 
     A process that must stay without threads says so, and calls `flush_pending` now and then. One that leaves by
     `os._exit` calls `logging.shutdown` first.
@@ -165,7 +160,7 @@ def configure(program: str, *, as_json: bool, verbosity: int, has_thread: bool =
     handler = _handler(formatter, has_thread=has_thread)
     handler.setFormatter(formatter)
     root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if verbosity >= DEBUG_VERBOSITY else logging.INFO)
+    root.setLevel(log_levels.of_verbosity(verbosity))
     # grpc logs a handler's exception with its text; the interceptor has already said what may be said.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     logging.raiseExceptions = False

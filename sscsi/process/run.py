@@ -31,7 +31,12 @@ LOG_FLAGS = (
         help="Log in JSON instead of klog's text form.",
         variable="SSCSI_LOG_FORMAT_JSON",
     ),
-    Flag(name="v", default=0, help="Log verbosity; 4 and up is everything.", variable="SSCSI_LOG_VERBOSITY"),
+    Flag(
+        name="v",
+        default=0,
+        help="Log verbosity, as klog's: 2 each publish, 4 decisions, 5 every call, 10 libraries too.",
+        variable="SSCSI_LOG_VERBOSITY",
+    ),
 )
 
 

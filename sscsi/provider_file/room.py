@@ -37,7 +37,7 @@ def check_root(path: str, opener: Opener) -> None:
 def run_server(path: str, add_services: AddServices, stop: threading.Event, stop_grace_seconds: float) -> int:
     """Serve on socket `path` until `stop` is set (0) or the path is no longer ours (1). The exit code."""
     pool = BlockingAwarePool("provider-file", running_limit=_RUNNING_LIMIT)
-    errors = [StatusInterceptor(loud_methods=frozenset())]
+    errors = [StatusInterceptor()]
     server = SocketServer(path, mode=_ROOT_ONLY, add_services=add_services, pool=pool, interceptors=errors)
     try:
         if not server.serve(stop):

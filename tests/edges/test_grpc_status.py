@@ -8,13 +8,15 @@ import pytest
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from sscsi import errors
-from sscsi.core import log_keys
+from sscsi.core import log_keys, log_levels
 from sscsi.edges.grpc_status import (
     CLASSES_CODES,
     CODES,
     GO_NAMES,
     INTERNAL_TEXT,
     MAX_TEXT_BYTES,
+    NO_ANSWERS,
+    ErrorCodes,
     StatusInterceptor,
     status_of,
 )
@@ -39,6 +41,11 @@ class Node(csi_pb2_grpc.NodeServicer):
     ) -> csi_pb2.NodePublishVolumeResponse:
         raise LookupError(str(request))
 
+    def NodeUnpublishVolume(
+        self, request: csi_pb2.NodeUnpublishVolumeRequest, context: grpc.ServicerContext
+    ) -> csi_pb2.NodeUnpublishVolumeResponse:
+        return csi_pb2.NodeUnpublishVolumeResponse()
+
 
 class Volumes(sscsi_pb2_grpc.VolumesServicer):
     """Streams two answers, then raises what the test says."""
@@ -61,9 +68,7 @@ def serving(
 ) -> Iterator[grpc.Channel]:
     """A channel to a server with the interceptor under test."""
     with futures.ThreadPoolExecutor(2) as pool:
-        server = grpc.server(
-            pool, interceptors=[interceptor or StatusInterceptor(frozenset({"NodePublishVolume"}))]
-        )
+        server = grpc.server(pool, interceptors=[interceptor or StatusInterceptor()])
         add(server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
@@ -129,7 +134,7 @@ def test_what_nobody_expected_is_internal_with_a_fixed_text() -> None:
 
 def test_a_surface_may_have_a_code_of_its_own() -> None:
     def code_of(error: errors.SscsiError) -> grpc.StatusCode:
-        return failure(error, StatusInterceptor(frozenset(), CLASSES_CODES))[0]
+        return failure(error, StatusInterceptor(CLASSES_CODES))[0]
 
     assert code_of(errors.ClassNotFoundError("no class shop/web")) is grpc.StatusCode.NOT_FOUND
     assert code_of(errors.VolumeBusyError("busy")) is grpc.StatusCode.ABORTED
@@ -191,22 +196,66 @@ def rpc_lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [entry for entry in caplog.records if log_keys.METHOD in entry.__dict__]
 
 
+def unpublish(channel: grpc.Channel) -> None:
+    csi_pb2_grpc.NodeStub(channel).NodeUnpublishVolume(
+        csi_pb2.NodeUnpublishVolumeRequest(volume_id="csi-1"), timeout=TIMEOUT_SECONDS
+    )
+
+
+def ask_probe(channel: grpc.Channel) -> None:
+    csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest(), timeout=TIMEOUT_SECONDS)
+
+
+def watch(channel: grpc.Channel) -> None:
+    list(sscsi_pb2_grpc.VolumesStub(channel).Watch(sscsi_pb2.WatchRequest(), timeout=TIMEOUT_SECONDS))
+
+
+def add_all(server: grpc.Server) -> None:
+    """Servicers whose every method succeeds."""
+    csi_pb2_grpc.add_IdentityServicer_to_server(Identity(csi_pb2.ProbeResponse), server)  # type: ignore[abstract]
+    csi_pb2_grpc.add_NodeServicer_to_server(Node(), server)  # type: ignore[abstract]
+    sscsi_pb2_grpc.add_VolumesServicer_to_server(Volumes(None), server)  # type: ignore[abstract]
+
+
 @pytest.mark.parametrize(
-    ("loud", "level"),
-    [(frozenset({"Probe"}), logging.INFO), (frozenset({"NodePublishVolume"}), logging.DEBUG)],
+    ("call", "method", "level"),
+    [
+        (unpublish, "NodeUnpublishVolume", log_levels.CALLS),
+        (ask_probe, "Probe", log_levels.REQUESTS),
+        (watch, "Watch", log_levels.REQUESTS),
+    ],
 )
-def test_a_success_is_one_line_and_loud_only_where_operators_care(
-    loud: frozenset[str], level: int, caplog: pytest.LogCaptureFixture
+def test_a_success_is_one_line_below_info(
+    call: Callable[[grpc.Channel], None], method: str, level: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
-        probe(csi_pb2.ProbeResponse, StatusInterceptor(loud))
+    with caplog.at_level(logging.DEBUG), serving(add_all) as channel:
+        call(channel)
     (line,) = rpc_lines(caplog)
     assert (line.levelno, line.__dict__[log_keys.METHOD], line.__dict__[log_keys.CODE]) == (
         level,
-        "Probe",
+        method,
         "OK",
     )
     assert 0 <= line.__dict__[log_keys.SECONDS] < TIMEOUT_SECONDS
+
+
+def test_a_success_that_is_not_shown_makes_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), serving(add_all) as channel:
+        for call in (unpublish, ask_probe, watch):
+            call(channel)
+    assert rpc_lines(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "level"), [(CLASSES_CODES, log_levels.DECISIONS), (NO_ANSWERS, logging.ERROR)]
+)
+def test_an_error_that_is_an_answer_is_told_by_who_asked(
+    answers: ErrorCodes, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        failure(errors.ClassNotFoundError("no class shop/web"), StatusInterceptor(answers))
+    (line,) = rpc_lines(caplog)
+    assert line.levelno == level
 
 
 def test_a_failure_is_one_line_with_the_code_in_gos_spelling(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sscsi.core import log_keys
+from sscsi.core import log_keys, log_levels
 from sscsi.process.logs import JsonFormatter, TextFormatter, configure, describe_exception
 
 KLOG = re.compile(r"([IWEF])[0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6} +[0-9]+ (\S+)\] (\".*)")
@@ -59,6 +59,7 @@ def configured(*, as_json: bool, verbosity: int) -> Iterator[io.StringIO]:
     ("level", "letter"),
     [
         (logging.DEBUG, "I"),
+        (log_levels.REQUESTS, "I"),
         (logging.INFO, "I"),
         (logging.WARNING, "W"),
         (logging.ERROR, "E"),
@@ -77,6 +78,7 @@ def test_a_text_line_is_klogs(level: int, letter: str) -> None:
     ("level", "word"),
     [
         (logging.DEBUG, "debug"),
+        (log_levels.CALLS, "debug"),
         (logging.INFO, "info"),
         (logging.WARNING, "warning"),
         (logging.CRITICAL, "error"),
@@ -150,10 +152,22 @@ def test_a_failing_line_shows_the_stack_and_not_the_text(as_json: bool) -> None:
     assert "LookupError at test_logs.py:" in output.getvalue()
 
 
-@pytest.mark.parametrize(("verbosity", "level"), [(0, logging.INFO), (3, logging.INFO), (4, logging.DEBUG)])
-def test_verbosity_is_klogs(verbosity: int, level: int) -> None:
-    with configured(as_json=False, verbosity=verbosity):
-        assert logging.getLogger().getEffectiveLevel() == level
+@pytest.mark.parametrize(
+    ("level", "verbosity"),
+    [
+        (logging.INFO, 0),
+        (log_levels.CALLS, 2),
+        (log_levels.DECISIONS, 4),
+        (log_levels.REQUESTS, 5),
+        (logging.DEBUG, 10),
+    ],
+)
+def test_verbosity_is_klogs(level: int, verbosity: int) -> None:
+    """A line is shown from its own verbosity on, whatever comes beyond the last one."""
+    for asked in (0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 1000):
+        with configured(as_json=False, verbosity=asked) as output:
+            logging.getLogger("sscsi.x").log(level, "a line")
+        assert bool(output.getvalue()) is (asked >= verbosity), asked
 
 
 def test_grpcs_own_words_about_an_exception_are_not_logged() -> None:

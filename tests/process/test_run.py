@@ -120,10 +120,10 @@ def test_the_text_of_an_exception_is_nowhere(then: str, code: int, as_json: bool
 
 
 @pytest.mark.parametrize(("verbosity", "shown"), [(0, False), (3, False), (4, True)])
-def test_debug_lines_begin_at_verbosity_4(verbosity: int, shown: bool) -> None:
+def test_decisions_are_told_from_verbosity_4_on(verbosity: int, shown: bool) -> None:
     log = run(f"--v={verbosity}", "--then=return 3").stderr
     assert "an info line" in log
-    assert ("a debug line" in log) is shown
+    assert ("a decision" in log) is shown
 
 
 def test_a_room_leaves_no_core_dump_and_cannot_be_traced() -> None:

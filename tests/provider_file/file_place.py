@@ -130,7 +130,7 @@ def served(
             sscsi_pb2_grpc.add_RoomServicer_to_server(status, server)
 
         pool = BlockingAwarePool("file", running_limit=4)
-        interceptors = [StatusInterceptor(loud_methods=frozenset())]
+        interceptors = [StatusInterceptor()]
         server = SocketServer(
             str(place.socket), mode=0o600, add_services=add_services, pool=pool, interceptors=interceptors
         )

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 
+from sscsi.core import log_levels
 from sscsi.errors import ConfigError
 from sscsi.process.flags import Flag, Flags
 from sscsi.process.flags import parse as parse_flags
@@ -44,7 +45,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> SmallConfig:
 
 
 def serve(config: SmallConfig, stop: threading.Event) -> int:
-    log.debug("a debug line")
+    log.log(log_levels.DECISIONS, "a decision")
     log.info("an info line")
     if config.then == "raise":
         raise LookupError("canary-in-an-exception")

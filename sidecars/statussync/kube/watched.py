@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from sidecars.statussync.kube.api import JSON, METADATA, METADATA_LIST, KubeApi, Object, Watch, jittered
 from sidecars.statussync.kube.api_errors import GARBAGE, UNREACHABLE, ApiError
-from sscsi.core import log_keys
+from sscsi.core import log_keys, log_levels
 from sscsi.core.backoff import delays
 from sscsi.errors import ClusterUnavailableError
 
@@ -290,7 +290,7 @@ class Watched(Generic[T]):
                 extra={log_keys.PATH: self._path, log_keys.REASON: problem},
             )
         elif before and not problem:
-            log.debug("hears of changes in the API", extra={log_keys.PATH: self._path})
+            log.log(log_levels.DECISIONS, "hears of changes in the API", extra={log_keys.PATH: self._path})
             self._on_return()
 
 

@@ -29,6 +29,9 @@ class ProviderCallObserver:
     def provider_call_shared(self, provider: str) -> None:
         self._metrics.provider_call_shared(provider)
 
+    def provider_call_repeated(self, provider: str) -> None:
+        self._gates.charge(provider)
+
 
 def _result(error: SscsiError | None) -> str:
     if error is None:

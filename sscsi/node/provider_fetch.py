@@ -51,6 +51,9 @@ class CallObserver(Protocol):
     def provider_call_shared(self, provider: str) -> None:
         """A call was spared."""
 
+    def provider_call_repeated(self, provider: str) -> None:
+        """A refresh is about to make its second call."""
+
 
 class ProviderFetch:
     """Fetches content. `waiting` wraps every wait for a provider (the pool's `blocked`).
@@ -100,7 +103,8 @@ class ProviderFetch:
         """Call the provider, or share a call: one of the `moment`, when there is one, else one that is under way.
 
         With `current` versions, which a shared call never has, once more without them when that fails, because some
-        providers then read the files they believe to be in place (reference providers.md, AWS).
+        providers then read the files they believe to be in place (reference providers.md, AWS); not so of a provider that
+        is away or asked too often: it would be asked twice as often.
 
         Raises ProviderNotFoundError, ProviderCallError, ProviderAnswerError, ContentTooLargeError, each in
         upstream's words and without anything secret.
@@ -114,9 +118,13 @@ class ProviderFetch:
             return self._judged(
                 request, lambda: (self._ask(request, provider_class, current, deadline), False)
             )
-        except (ProviderCallError, ProviderAnswerError):
+        except ProviderCallError as error:
+            if not current or error.code in AWAY_CODES:
+                raise
+        except ProviderAnswerError:
             if not current:
                 raise
+        self._observer.provider_call_repeated(provider_class.provider)
         return self._judged(request, lambda: (self._ask(request, provider_class, (), deadline), False))
 
     def _judged(self, request: PublishRequest, call: Callable[[], tuple[ProviderAnswer, bool]]) -> Fetched:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from sscsi.node.call_observer import ProviderCallObserver
+from sscsi.node.metrics import NodeMetrics
 from sscsi.node.provider_gates import CIRCUIT, CONCURRENCY, OPEN_AFTER, RATE, ProviderGates, Refusal
 from tests.support.hand_clock import HandClock
 
@@ -40,6 +42,12 @@ class TestBucket:
         assert refusal.retry_seconds == pytest.approx(0.1)
         clock.advance(refusal.retry_seconds)
         assert gates.enter("vault") is None
+
+    def test_a_second_call_of_a_refresh_is_paid_for(self, clock: HandClock) -> None:
+        gates = make_gates(clock, burst=2)
+        assert gates.enter("vault") is None
+        ProviderCallObserver(NodeMetrics(), gates).provider_call_repeated("vault")
+        assert refused(gates.enter("vault")) == RATE
 
     def test_each_provider_has_its_own(self, clock: HandClock) -> None:
         gates = make_gates(clock, burst=1, places=1)

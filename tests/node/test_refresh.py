@@ -364,6 +364,17 @@ class TestCurrentVersions:
         assert pod_view(target_path) == {"secret": (0o644, b"second")}
         assert rotating.place.record().last_error == ""
 
+    @pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+    def test_a_provider_that_is_away_or_asked_too_often_is_not_asked_once_more_without(
+        self, rotating: NodeInProcess, provider: FakeProvider, code: str
+    ) -> None:
+        target_path = rotating.place.target_path()
+        rotating.publish(target_path)
+        provider.error = (grpc.StatusCode[code], "no")
+        rotating.publish(target_path)
+        # A call that finds the provider away is made anew on a new connection; with the versions, as before.
+        assert sent_versions(provider).count([]) == 1
+
     def test_an_answer_that_is_wrong_with_them_is_asked_for_once_more_without(
         self, rotating: NodeInProcess, provider: FakeProvider
     ) -> None:

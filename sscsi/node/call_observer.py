@@ -1,12 +1,17 @@
-"""What follows from each call to a provider: figures, and whether its gate stays open."""
+"""What follows from each call to a provider: a log line, figures, and whether its gate stays open."""
+
+import logging
 
 import grpc
 
+from sscsi.core import log_keys, log_levels
 from sscsi.edges.grpc_status import GO_NAMES, code_of
 from sscsi.errors import ProviderAnswerError, ProviderCallError, ProviderNotFoundError, SscsiError
 from sscsi.node.metrics import ANSWER_INVALID, NodeMetrics
 from sscsi.node.provider_fetch import AWAY_CODES
 from sscsi.node.provider_gates import ProviderGates
+
+log = logging.getLogger(__name__)
 
 
 class ProviderCallObserver:
@@ -16,11 +21,24 @@ class ProviderCallObserver:
         self._metrics = metrics
         self._gates = gates
 
-    def provider_called(self, provider: str, error: SscsiError | None, seconds: float) -> None:
+    def provider_called(
+        self, provider: str, error: SscsiError | None, seconds: float, *, volume_id: str
+    ) -> None:
         """Count the call; a provider that was not found was not called."""
         if isinstance(error, ProviderNotFoundError):
             return
-        self._metrics.provider_called(provider, _result(error), seconds)
+        result = _result(error)
+        self._metrics.provider_called(provider, result, seconds)
+        if log.isEnabledFor(log_levels.REQUESTS):
+            # Without the error's text: the volume's line has it, with the content masked, which nobody knows here.
+            about = {
+                log_keys.METHOD: "Mount",
+                log_keys.CODE: result,
+                log_keys.SECONDS: round(seconds, 6),
+                log_keys.VOLUME_ID: volume_id,
+                log_keys.PROVIDER: provider,
+            }
+            log.log(log_levels.REQUESTS, "provider call", extra=about)
         if isinstance(error, ProviderCallError) and error.code in AWAY_CODES:
             self._gates.was_away(provider, str(error))
         elif error is None or isinstance(error, (ProviderCallError, ProviderAnswerError)):

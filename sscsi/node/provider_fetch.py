@@ -45,8 +45,10 @@ class Fetched:
 class CallObserver(Protocol):
     """Who wants to know of each call to a provider."""
 
-    def provider_called(self, provider: str, error: SscsiError | None, seconds: float) -> None:
-        """A call ended, with `error` or an answer, after `seconds`."""
+    def provider_called(
+        self, provider: str, error: SscsiError | None, seconds: float, *, volume_id: str
+    ) -> None:
+        """A call for a volume ended, with `error` or an answer, after `seconds`."""
 
     def provider_call_shared(self, provider: str) -> None:
         """A call was spared."""
@@ -201,7 +203,8 @@ class ProviderFetch:
             failure = error
             raise
         finally:
-            self._observer.provider_called(provider, failure, time.monotonic() - begun)
+            seconds = time.monotonic() - begun
+            self._observer.provider_called(provider, failure, seconds, volume_id=request.volume_id)
         return answer
 
     def _judge(self, answer: ProviderAnswer, *, is_shared: bool) -> Fetched:

@@ -1,16 +1,17 @@
-"""Refreshes that fail, told as often as it helps: in the record at once, in log and Events when there is news."""
+"""Refreshes that fail, told as often as it helps: in the record at once, in Events when there is news, in the log by cause."""
 
 import dataclasses
 import logging
 import time
 from collections.abc import Callable
 
-from sscsi.core import log_keys
+from sscsi.core import log_keys, log_levels
 from sscsi.core.failure_reason import failure_reason
 from sscsi.core.pod_event import FAILED_REFRESH
 from sscsi.core.volume_record import ContentFile, VolumeRecord
 from sscsi.errors import SscsiError, VolumeBusyError
 from sscsi.node.content import rewritten_files
+from sscsi.node.failure_lines import FailureLines
 from sscsi.node.notices import make_notice
 from sscsi.node.refresh_pass import Lock
 from sscsi.node.volumes import Volumes
@@ -18,7 +19,7 @@ from sscsi.ports import FileTrees
 
 log = logging.getLogger(__name__)
 
-# A refresh that goes on failing for the same reason is told again this often; its record tells it all the time.
+# A pod is told the same reason this often, also when its refreshes work in between; the record tells it all the time.
 TELL_AGAIN_SECONDS = 300.0
 
 
@@ -32,25 +33,31 @@ class RefreshFailures:
         self._trees = trees
         self._clock = clock
         self._told: dict[str, tuple[str, float]] = {}
+        self._lines = FailureLines(clock)
 
     def note(self, record: VolumeRecord, error: SscsiError, lock: Lock) -> bool:
         """The volume of `record` could not be refreshed; `lock` is its lock.
 
         False, and nothing is noted, when the volume has gone or was published anew, or just is.
         """
+        reason = failure_reason(error)
         try:
             with lock():
                 if self._volumes.get(record.target_path) is not record:
                     return False
                 self._put(record, error)
+                failing = self._lines.failed(record, reason)
+                is_news = self._is_news(record.target_path, reason)
         except VolumeBusyError:
             return False
-        reason = failure_reason(error)
-        is_news = self._is_news(record.target_path, reason)
         log.log(
-            logging.ERROR if is_news else logging.DEBUG,
+            log_levels.DECISIONS if failing is None else logging.ERROR,
             "refresh failed, the content stays",
-            extra={**_about(record), log_keys.REASON: reason, log_keys.ERROR: str(error)},
+            extra={
+                **_about(record, failing),
+                log_keys.REASON: reason,
+                log_keys.ERROR: str(error),
+            },
         )
         if is_news:
             self._volumes.notify(record.target_path, make_notice(record, FAILED_REFRESH, error))
@@ -58,16 +65,21 @@ class RefreshFailures:
 
     def recovered(self, before: VolumeRecord, record: VolumeRecord) -> None:
         """The volume was refreshed; `before` is its record of until then."""
-        self.forget(record.target_path)
         if before.failing_since:
-            log.info(
+            failing = self._lines.recovered(record)
+            log.log(
+                log_levels.DECISIONS if failing is None else log_levels.INFO,
                 "refreshed again, after failures",
-                extra={**_about(record), log_keys.SECONDS: round(time.time() - before.failing_since, 3)},
+                extra={
+                    **_about(record, failing),
+                    log_keys.SECONDS: round(time.time() - before.failing_since, 3),
+                },
             )
 
     def forget(self, target_path: str) -> None:
         """The volume is gone."""
         self._told.pop(target_path, None)
+        self._lines.forget(target_path)
 
     def _put(self, record: VolumeRecord, error: SscsiError) -> None:
         now = time.time()
@@ -103,8 +115,9 @@ class RefreshFailures:
             return record.files
 
 
-def _about(record: VolumeRecord) -> dict[str, object]:
+def _about(record: VolumeRecord, failing: int | None) -> dict[str, object]:
     return {
+        **({} if failing is None else {log_keys.COUNT: failing}),
         log_keys.VOLUME_ID: record.volume_id,
         log_keys.POD: f"{record.pod_namespace}/{record.pod_name}",
         log_keys.CLASS: record.class_name,

@@ -1,6 +1,5 @@
 """Everything about refreshes, put together: the room has it as one thing."""
 
-import threading
 import time
 
 from sscsi.core.prometheus import Family
@@ -21,16 +20,13 @@ from sscsi.node.refresh_failures import RefreshFailures
 from sscsi.node.refresh_pass import RefreshPass
 from sscsi.node.refresh_plans import RefreshPlans, RefreshSettings
 from sscsi.node.refresh_schedule import RefreshSchedule
-from sscsi.node.shared_calls import Approaches, SharedCalls
+from sscsi.node.shared_calls import Approaches, Gathering, SharedCalls
 from sscsi.node.volume_figures import VolumeFigures, circuit_families, volume_families
 from sscsi.node.volume_mounts import VolumeMounts
 from sscsi.node.volumes import Volumes
 from sscsi.ports import FileTrees, Providers
 from sscsi.process.thread_pool import BlockingAwarePool, blocked_here
 
-# How long a call that may be shared waits for those who are about to ask the same; with nobody on the way, not at all.
-_GATHER_SECONDS = 0.25
-_GATHER_STEP_SECONDS = 0.002
 # Starting pods go before: refreshes have one turn between them, while the publishes' pool has several.
 _RUNNING_REFRESHES = 1
 # What one refresh may take beside the provider's own time.
@@ -75,7 +71,9 @@ class RefreshParts:
                 timeout_seconds=config.provider_timeout_seconds,
                 content_limit_bytes=config.content_limit_bytes,
                 waiting=blocked_here,
-                shared_calls=SharedCalls(gather=self._gather, waiting=blocked_here),
+                shared_calls=SharedCalls(
+                    gather=Gathering(self._is_anybody_coming, waiting=blocked_here).wait, waiting=blocked_here
+                ),
                 sharing_providers=config.sharing_providers,
                 observer=ProviderCallObserver(metrics, self.gates),
             ),
@@ -161,9 +159,6 @@ class RefreshParts:
             *circuit_families(self.gates.circuits()),
         ]
 
-    def _gather(self) -> None:
-        """Let those come who are about to ask the same."""
-        end, pause = time.monotonic() + _GATHER_SECONDS, threading.Event()
-        with blocked_here():
-            while (self.approaches.count or self._publish_pool.queued) and time.monotonic() < end:
-                pause.wait(_GATHER_STEP_SECONDS)
+    def _is_anybody_coming(self) -> bool:
+        """Whether publishes are about to ask, perhaps the same as one that may be shared."""
+        return bool(self.approaches.count or self._publish_pool.queued)

@@ -5,12 +5,18 @@ of the call; a group of volumes that is refreshed together is one moment by itse
 """
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from sscsi.core.failure_reason import CANCELLED, DEADLINE_EXCEEDED
 from sscsi.errors import ProviderCallError, SscsiError
 from sscsi.ports import ProviderAnswer
+
+GATHER_SECONDS = 0.5
+QUIET_SECONDS = 0.05
+_STEP_SECONDS = 0.002
+_NEVER = threading.Event()
 
 Ask = Callable[[], ProviderAnswer]
 
@@ -73,6 +79,40 @@ class Approach:
         end, self._end = self._end, None
         if end is not None:
             end()
+
+
+class Gathering:
+    """Lets those come who are about to ask the same, before a call that may be shared is made.
+
+    With nobody on the way it takes no time. Of many that start together not every one is on the way at any moment: then
+    it takes until nobody came for a little while. `waiting` wraps the wait.
+    """
+
+    def __init__(
+        self,
+        is_anybody_coming: Callable[[], bool],
+        *,
+        waiting: Callable[[], AbstractContextManager[None]],
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] = _NEVER.wait,
+    ) -> None:
+        self._is_anybody_coming = is_anybody_coming
+        self._waiting = waiting
+        self._clock = clock
+        self._pause = pause
+
+    def wait(self) -> None:
+        """Return when nobody is on the way, or too much time has gone by."""
+        now = self._clock()
+        end, quiet_at = now + GATHER_SECONDS, now
+        with self._waiting():
+            while now < end:
+                if self._is_anybody_coming():
+                    quiet_at = now + QUIET_SECONDS
+                elif now >= quiet_at:
+                    return
+                self._pause(_STEP_SECONDS)
+                now = self._clock()
 
 
 class Moment:

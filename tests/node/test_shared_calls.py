@@ -9,8 +9,16 @@ import pytest
 from sscsi.core.failure_reason import DEADLINE_EXCEEDED, PERMISSION_DENIED
 from sscsi.core.file_plan import PlannedFile
 from sscsi.errors import ProviderCallError
-from sscsi.node.shared_calls import Approaches, Moment, SharedCalls
+from sscsi.node.shared_calls import (
+    GATHER_SECONDS,
+    QUIET_SECONDS,
+    Approaches,
+    Gathering,
+    Moment,
+    SharedCalls,
+)
 from sscsi.ports import ProviderAnswer
+from tests.support.hand_clock import HandClock
 from tests.support.waiting import wait_until
 
 FILES = ProviderAnswer(
@@ -164,3 +172,32 @@ class TestApproaches:
         assert approaches.count == 1
         second.end()
         assert approaches.count == 0
+
+
+class TestGathering:
+    @pytest.mark.parametrize(
+        ("coming", "seconds"),
+        [
+            ((), 0.0),
+            ((0.0,), QUIET_SECONDS),
+            # The second comes when nobody was on the way any more, for less than the little while.
+            ((0.0, 0.04, 0.08), 0.08 + QUIET_SECONDS),
+            ((0.0, 0.2), QUIET_SECONDS),
+        ],
+        ids=["nobody", "one", "one after the other", "one who is too late"],
+    )
+    def test_it_lasts_until_nobody_came_for_a_while(self, coming: tuple[float, ...], seconds: float) -> None:
+        clock = HandClock()
+        begun = clock()
+
+        def is_anybody_coming() -> bool:
+            return any(abs(clock() - begun - at) < 0.001 for at in coming)
+
+        Gathering(is_anybody_coming, waiting=contextlib.nullcontext, clock=clock, pause=clock.advance).wait()
+        assert clock() - begun == pytest.approx(seconds, abs=0.003)
+
+    def test_it_ends_though_there_is_always_somebody(self) -> None:
+        clock = HandClock()
+        begun = clock()
+        Gathering(lambda: True, waiting=contextlib.nullcontext, clock=clock, pause=clock.advance).wait()
+        assert clock() - begun == pytest.approx(GATHER_SECONDS, abs=0.003)

@@ -151,7 +151,9 @@ def shared(node: Node, load: Load, *, delay: float) -> Generator[None, None, Sha
     """Rest, of classes that share their calls; one round more, since lateness is told from the second on."""
     yield from _wait(delay)
     volumes, timings = _publish(node, load)
-    return Shared(rest=(yield from _rest(node, volumes, load, by_class, None)), errors=timings.errors)
+    longer = dataclasses.replace(load, rounds=load.rounds + 1)
+    rest = yield from _rest(node, volumes, longer, by_class, None)
+    return Shared(rest=rest, errors=timings.errors)
 
 
 def throttled(node: Node, load: Load, *, delay: float) -> Generator[None, None, Throttled]:

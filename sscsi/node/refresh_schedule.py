@@ -120,8 +120,9 @@ class RefreshSchedule:
         """Nobody asks the provider for so long."""
         with self._condition:
             if plan := self._plans.get(target_path):
-                next_at = self._clock() + seconds
-                plan.clock_at, plan.kubelet_at, plan.waits_for = next_at, next_at, waits_for
+                plan.kubelet_at, plan.waits_for = self._clock() + seconds, waits_for
+                if plan.clock_at != NEVER:
+                    plan.clock_at = plan.kubelet_at
 
     def ask(self, target_path: str, by: str, *, after_seconds: float = 0.0) -> bool:
         """Have the content fetched soon, whatever its age; False when there is no such volume.

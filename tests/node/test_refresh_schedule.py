@@ -136,6 +136,29 @@ class TestFailures:
         clock.advance(MINUTE + 3.01)
         assert schedule.due() == [("/v", "vault")]
 
+    @pytest.mark.parametrize(("own_clock", "interval"), [(False, MINUTE), (True, 0.0)])
+    def test_put_off_where_there_is_no_clock_it_stays_kubelets(
+        self, clock: HandClock, own_clock: bool, interval: float
+    ) -> None:
+        schedule = RefreshSchedule(own_clock=own_clock, clock=clock, chance=lambda: 1.0)
+        plan(schedule, interval=interval)
+        clock.advance(MINUTE)
+        schedule.put_off("/v", 5.0, "a provider that is away")
+        assert not schedule.is_due_for_kubelet("/v")
+        clock.advance(5.0)
+        assert schedule.is_due_for_kubelet("/v")
+        assert schedule.due() == []
+
+    def test_put_off_what_somebody_asked_for_is_fetched_all_the_same(
+        self, schedule: RefreshSchedule, clock: HandClock
+    ) -> None:
+        plan(schedule, interval=-1.0)
+        schedule.ask("/v", ASK)
+        schedule.put_off("/v", 5.0, "a provider that is away")
+        assert schedule.due() == []
+        clock.advance(5.0)
+        assert schedule.due() == [("/v", "vault")]
+
 
 class TestAsking:
     def test_is_done_at_once_whatever_the_interval(self, schedule: RefreshSchedule) -> None:

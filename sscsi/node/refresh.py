@@ -26,7 +26,6 @@ from sscsi.errors import (
 from sscsi.node.audit import (
     ASK,
     CLOCK,
-    COMMAND,
     DELIVERED,
     PUBLISH,
     REFRESHED,
@@ -142,7 +141,7 @@ class Refresher:
             if self._schedule.is_pausing(path):
                 self._metrics.provider_call_spared(provider, "backoff")
             return None
-        refusal = self._gates.enter(provider, is_forced=self._schedule.asked_by(path) == COMMAND)
+        refusal = self._gates.enter(provider, is_forced=self._schedule.is_forced(path))
         if refusal is not None:
             self.refused(path, refusal, contextlib.nullcontext)
             return None

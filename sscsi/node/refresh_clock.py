@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sscsi.node.audit import COMMAND
 from sscsi.node.kept_requests import KeptRequests, tokens_end
 from sscsi.node.metrics import NodeMetrics
 from sscsi.node.provider_gates import CIRCUIT, ProviderGates
@@ -81,8 +80,7 @@ class RefreshClock:
         for path, provider in self._schedule.due():
             if provider in full or self._stop.is_set() or self._tokens_ended(path, provider):
                 continue
-            by_command = self._schedule.asked_by(path) == COMMAND
-            refusal = self._gates.enter(provider, is_forced=by_command)
+            refusal = self._gates.enter(provider, is_forced=self._schedule.is_forced(path))
             if refusal is None:
                 self._begin(path, provider)
             elif refusal.reason == CIRCUIT:

@@ -17,7 +17,7 @@ class Plan:
     """`due_at` is when the content is due by the rules. The two others say who may fetch it from when.
 
     Attempts are counted: `begun` so many, and `asked` is the number of the one that somebody waits for, 0 for none. An
-    attempt that began before it was asked for may have missed what the asker means.
+    attempt that began before it was asked for may have missed what the asker means. `asked_for` is when it is to begin.
     """
 
     provider: str
@@ -31,5 +31,6 @@ class Plan:
     begun: int = 0
     asked: int = 0
     asked_by: str = ""
+    asked_for: float = 0.0
     is_under_way: bool = False
     waits_for: str = ""

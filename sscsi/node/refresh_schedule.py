@@ -7,6 +7,7 @@ from concurrent import futures
 
 from sscsi.core.refresh_due import jitter_seconds, pause_seconds
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
+from sscsi.node.audit import COMMAND
 from sscsi.node.new_record import boottime
 from sscsi.node.refresh_plan import Plan, PlanView
 from sscsi.node.refresh_waiters import RefreshWaiters
@@ -61,6 +62,7 @@ class RefreshSchedule:
                 begun=plan.begun if plan else 0,
                 asked=plan.asked if plan else 0,
                 asked_by=plan.asked_by if plan else "",
+                asked_for=plan.asked_for if plan else 0.0,
                 is_under_way=plan.is_under_way if plan else False,
             )
             self._wake()
@@ -189,6 +191,12 @@ class RefreshSchedule:
             plan = self._plans.get(target_path)
             return plan.asked_by if plan is not None else ""
 
+    def is_forced(self, target_path: str) -> bool:
+        """Whether an operator asked, whose command no attempt was made for yet: one goes through an open circuit."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            return plan is not None and plan.asked_by == COMMAND and plan.asked > plan.begun
+
     def begin(self, target_path: str) -> bool:
         """An attempt begins; False when one is under way or the volume has gone."""
         with self._condition:
@@ -220,7 +228,7 @@ class RefreshSchedule:
                 plan.is_under_way = False
                 self._waiters.resolve(target_path, result, plan.begun)
                 if plan.asked > plan.begun:
-                    self._ask(plan, plan.asked_by)
+                    plan.clock_at = plan.kubelet_at = plan.asked_for
                 elif result.outcome in {Outcome.CHANGED, Outcome.UNCHANGED}:
                     plan.asked, plan.asked_by = 0, ""
             self._wake()
@@ -279,10 +287,13 @@ class RefreshSchedule:
 
     def _ask(self, plan: Plan, by: str, after_seconds: float = 0.0) -> None:
         now = self._clock()
-        plan.asked_by = by
-        plan.asked = plan.begun + 1
+        at = now + after_seconds
+        if plan.asked > plan.begun:
+            # Somebody else waits for that attempt already: what he asked for holds.
+            at, by = min(at, plan.asked_for), by if plan.asked_by != COMMAND else COMMAND
+        plan.asked, plan.asked_by, plan.asked_for = plan.begun + 1, by, at
         plan.due_at = min(plan.due_at, now)
-        plan.clock_at = plan.kubelet_at = now + after_seconds
+        plan.clock_at = plan.kubelet_at = at
         self._wake()
 
     def _begin(self, plan: Plan) -> None:

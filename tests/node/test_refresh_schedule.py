@@ -196,6 +196,50 @@ class TestAsking:
         schedule.end("/v", FAILED)
         assert future.result(0) == FAILED
 
+    def test_for_later_during_an_attempt_is_not_done_at_its_end(
+        self, schedule: RefreshSchedule, clock: HandClock
+    ) -> None:
+        plan(schedule)
+        schedule.begin("/v")
+        plan(schedule)
+        schedule.ask("/v", ASK, after_seconds=5.0)
+        schedule.end("/v", UNCHANGED)
+        assert schedule.due() == []
+        assert not schedule.is_due_for_kubelet("/v")
+        clock.advance(5.0)
+        assert schedule.due() == [("/v", "vault")]
+
+    def test_for_later_takes_nothing_from_one_who_asks_for_now(self, schedule: RefreshSchedule) -> None:
+        plan(schedule)
+        schedule.begin("/v")
+        future = schedule.ask_and_tell("/v", COMMAND)
+        plan(schedule)
+        schedule.ask("/v", ASK, after_seconds=5.0)
+        schedule.end("/v", UNCHANGED)
+        assert schedule.due() == [("/v", "vault")]
+        assert schedule.asked_by("/v") == COMMAND
+        schedule.begin("/v")
+        schedule.end("/v", UNCHANGED)
+        assert future.done()
+        assert schedule.asked_by("/v") == ""
+
+    def test_a_commands_force_is_spent_with_its_first_attempt(
+        self, schedule: RefreshSchedule, clock: HandClock
+    ) -> None:
+        plan(schedule)
+        schedule.ask("/v", COMMAND)
+        assert schedule.is_forced("/v")
+        schedule.begin("/v")
+        schedule.failed("/v", passes=True)
+        schedule.end("/v", FAILED)
+        clock.advance(MINUTE)
+        assert schedule.due() == [("/v", "vault")]
+        assert not schedule.is_forced("/v")
+        schedule.ask("/v", ASK)
+        assert not schedule.is_forced("/v")
+        schedule.ask("/v", COMMAND)
+        assert schedule.is_forced("/v")
+
     def test_without_a_request_it_waits_for_kubelet_and_says_so(self, schedule: RefreshSchedule) -> None:
         schedule.found("/v", provider="vault", interval=-1.0, due_at=NEVER)
         result = schedule.ask_and_tell("/v", COMMAND).result(0)

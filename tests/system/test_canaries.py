@@ -24,11 +24,10 @@ from sscsi.pb import csi_pb2, provider_pb2, sscsi_pb2
 from sscsi.ports import ClassSource, FileTrees, Mounter, Providers, RecordStore, VolumeTree
 from tests.fakes import fake_provider, fake_status_sync
 from tests.fakes.fake_provider import FakeProvider, files_answer
-from tests.support import canaries, volume_wrecks
+from tests.support import canaries, canary_answers, canary_rooms, volume_wrecks
 from tests.support.node_place import NodePlace, node_place
 from tests.support.node_room import (
     NodeClient,
-    clean_environ,
     node_process,
     publish_request,
 )
@@ -103,91 +102,44 @@ class Kubelet:
         return self.calls(lambda: self._client.stats(path))
 
 
-def _answer(**changes: Any) -> provider_pb2.MountResponse:
-    """All contents; `changes` are fields of the first file."""
-    files = [(path, 0o600, content) for path, content in canaries.CONTENTS.items()]
-    answer = files_answer(*files)
-    for name, value in changes.items():
-        setattr(answer.files[0], name, value)
-    return answer
-
-
-def _bad_answers() -> Iterator[provider_pb2.MountResponse]:
-    """Answers that are refused, with secrets and their own contents in what will be said of them."""
-    for text in (*canaries.of_requests(), *canaries.of_contents()):
-        for quote in canaries.QUOTATIONS.values():
-            answer = _answer()
-            answer.error.code = quote(text)
-            yield answer
-        line = text.splitlines()[0]
-        for path in (
-            f"../{line}",
-            f"/{line}",
-            f"{line}/../x",
-            f"{line}\0",
-            f"..{line}",
-            f"{line}//x",
-            line * 300,
-        ):
-            yield _answer(path=path)
-        yield _answer(path=line, mode=0o1777)
-        # As long as a path may be, and longer than the kernel takes.
-        yield _answer(path=(f"{line}/" + "x/" * 2048)[:4095] + "x")
-        twice, both = _answer(path=line), _answer(path=line)
-        twice.files.append(twice.files[0])
-        yield twice
-        both.files.add(path=f"{line}/below", contents=b"x")
-        yield both
-    no_versions = _answer()
-    del no_versions.object_version[:]
-    yield no_versions
-    yield files_answer(("large", 0o600, canaries.CONTENTS["password"] * 10_000))
-
-
-def _answer_with_its_request(request: provider_pb2.MountRequest) -> provider_pb2.MountResponse:
-    return provider_pb2.MountResponse(
-        error=provider_pb2.Error(code=f"cannot use {request.secrets} and {request.attributes}")
-    )
-
-
 @pytest.mark.parametrize("flags", _FORMATS, ids=["text", "JSON"])
 def test_a_canary_is_in_the_volume_and_nowhere_else(
     place: NodePlace, provider: FakeProvider, flags: tuple[str, ...]
 ) -> None:
     target_path = place.target_path()
     with (
-        _status_sync(place, *flags) as status_sync,
+        canary_rooms.status_sync(place, *flags, classes={"app": _CLASS}) as status_sync,
         node_process(place, *_ROTATION, *flags, "-v=10", "--content-limit=65536") as node,
     ):
         kubelet = Kubelet(node)
         for refresh in (False, True):
-            for error in _quoting_errors():
+            for error in canary_answers.quoting_errors():
                 provider.error = (grpc.StatusCode.INTERNAL, error)
                 assert kubelet.publish(target_path) is refresh
             provider.error = None
-            for answer in _bad_answers():
+            for answer in canary_answers.bad_answers():
                 provider.answer = answer
                 assert kubelet.publish(target_path) is refresh
-            provider.answer = _answer_with_its_request
+            provider.answer = canary_answers.answer_with_its_request
             assert kubelet.publish(target_path) is refresh
-            provider.answer = _answer()
+            provider.answer = canary_answers.answer()
             assert kubelet.publish(target_path)
         view = pod_view(target_path)
         _ask_everything(node, kubelet, place)
         watched = _watch(node)
-        wait_until(lambda: _status_objects(place), "status-sync writes the status object")
+        wait_until(lambda: canary_rooms.status_objects(place), "status-sync writes the status object")
         found = canaries.found_in(
             {
                 **{f"gRPC text {number}": text.encode() for number, text in enumerate(kubelet.texts)},
                 **canaries.files_below(place.run_directory, place.state_directory),
-                **_status_objects(place),
+                **canary_rooms.status_objects(place),
                 **canaries.process_texts([node.process.pid, status_sync.pid]),
-                **_logs(place),
+                **canary_rooms.logs(place),
                 "what the node room tells other rooms": watched,
             }
         )
         assert node.terminate() == 0
-    found += canaries.found_in(_logs(place))
+    found += canaries.found_in(canary_rooms.logs(place))
     assert not found, "\n".join(found)
     assert {path: content for path, (_, content) in view.items()} == canaries.CONTENTS
     assert len(kubelet.texts) > 100
@@ -199,26 +151,22 @@ def test_a_canary_is_in_the_volume_and_nowhere_else(
 def test_a_canary_that_a_class_names_for_a_secret_is_in_that_secret_alone(
     place: NodePlace, provider: FakeProvider
 ) -> None:
-    provider.answer = _answer()
-    with _status_sync(place, "-v=10", with_secret=True), node_process(place, "-v=10") as node:
+    provider.answer = canary_answers.answer()
+    with (
+        canary_rooms.status_sync(place, classes={"app": _CLASS + _WITH_SECRET}),
+        node_process(place, "-v=10") as node,
+    ):
         kubelet = Kubelet(node)
         assert kubelet.publish(place.target_path())
-        wait_until(lambda: _status_objects(place, "secrets"), "status-sync writes the Secret")
-        wait_until(lambda: _status_objects(place), "status-sync writes the status object")
-        assert canaries.found_in(_status_objects(place, "secrets"))
+        wait_until(lambda: canary_rooms.status_objects(place, "secrets"), "status-sync writes the Secret")
+        wait_until(lambda: canary_rooms.status_objects(place), "status-sync writes the status object")
+        assert canaries.found_in(canary_rooms.status_objects(place, "secrets"))
         texts = {
-            **_status_objects(place),
-            **_logs(place),
+            **canary_rooms.status_objects(place),
+            **canary_rooms.logs(place),
             **canaries.files_below(place.run_directory, place.state_directory),
         }
         assert not canaries.found_in(texts), canaries.found_in(texts)
-
-
-def _quoting_errors() -> Iterator[str]:
-    """Error texts of a provider. What it has of its own and answers with an error, nobody here can know."""
-    for text in canaries.of_requests():
-        for quote in canaries.QUOTATIONS.values():
-            yield quote(text)
 
 
 def _ask_everything(client: NodeClient, kubelet: Kubelet, place: NodePlace) -> None:
@@ -257,46 +205,6 @@ def _watch(client: NodeClient) -> bytes:
     snapshot = next(iter(call)).SerializeToString()
     call.cancel()
     return snapshot + client.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=20).SerializeToString()
-
-
-class _Running:
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-
-
-@contextlib.contextmanager
-def _status_sync(place: NodePlace, *flags: str, with_secret: bool = False) -> Iterator[_Running]:
-    """The real status-sync on a directory with one class."""
-    os.mkdir(f"{place.base}/classes")
-    with open(f"{place.base}/classes/app.yaml", "w", encoding="utf-8") as file:
-        file.write(_CLASS + (_WITH_SECRET if with_secret else ""))
-    with open(f"{place.base}/statussync.log", "wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "sidecars.statussync", *flags, "-v=10"),
-                *(f"--cluster=dir:{place.base}/classes", f"--run-dir={place.run_directory}"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=clean_environ({}),
-        )
-    try:
-        yield _Running(process.pid)
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
-
-
-def _status_objects(place: NodePlace, kind: str = "secretproviderclasspodstatuses") -> dict[str, bytes]:
-    """The objects of a kind that status-sync wrote, by path."""
-    texts = canaries.files_below(f"{place.base}/classes/status/{kind}")
-    return {path: text for path, text in texts.items() if path.endswith(".yaml")}
-
-
-def _logs(place: NodePlace) -> dict[str, bytes]:
-    texts = canaries.files_below(place.base)
-    return {path: text for path, text in texts.items() if path.endswith(".log")}
 
 
 _METHODS = [
@@ -363,18 +271,18 @@ def test_an_error_nobody_planned_for_tells_no_canary_in_any_stage(
                 **{f"gRPC text {number}": text.encode() for number, text in enumerate(kubelet.texts)},
                 **canaries.files_below(place.run_directory, place.state_directory),
                 **canaries.process_texts([node.process.pid]),
-                **_logs(place),
+                **canary_rooms.logs(place),
             }
         )
         assert not found, "\n".join(found)
-        assert b"RuntimeError" in _logs(place)[place.log_file], "no stage failed as planned"
+        assert b"RuntimeError" in canary_rooms.logs(place)[place.log_file], "no stage failed as planned"
 
 
 def _play(kubelet: Kubelet, place: NodePlace, provider: FakeProvider, number: int) -> None:
     """The lives of a volume of our files, one of a provider's own, and one that is a plain directory."""
     class_name = f"class-{number}"
     ours, own, plain = (place.target_path(f"{kind}-{number}") for kind in ("ours", "own", "plain"))
-    provider.answer = _answer()
+    provider.answer = canary_answers.answer()
     kubelet.publish(ours, class_name=class_name)
     kubelet.stats(ours)
     provider.answer = files_answer(("password/below", 0o600, canaries.CONTENTS["password"]), version="v2")
@@ -401,7 +309,7 @@ def test_an_error_nobody_planned_for_at_the_start_tells_no_canary(
 ) -> None:
     status_sync = fake_status_sync.FakeStatusSync()
     status_sync.add(fake_status_sync.make_class())
-    provider.answer = _answer()
+    provider.answer = canary_answers.answer()
     with fake_status_sync.serving(status_sync, place.status_sync_socket()):
         with node_process(place) as node:
             assert Kubelet(node).publish(place.target_path())
@@ -414,8 +322,8 @@ def test_an_error_nobody_planned_for_at_the_start_tells_no_canary(
         ):
             assert node.wait() == 1
         assert _times_failed(place, method) == 1
-        assert not canaries.found_in(_logs(place)), canaries.found_in(_logs(place))
-        assert b"RuntimeError" in _logs(place)[place.log_file]
+        assert not canaries.found_in(canary_rooms.logs(place)), canaries.found_in(canary_rooms.logs(place))
+        assert b"RuntimeError" in canary_rooms.logs(place)[place.log_file]
 
 
 def test_a_crash_of_the_node_room_leaves_no_core_with_secrets(place: NodePlace) -> None:

@@ -106,7 +106,7 @@ class Refresher:
     ) -> None:
         """A first publish has put content in place."""
         self._kept.keep(request)
-        self._plan(request, record, provider_class)
+        self._plan(request, record, provider_class, is_first=True)
         self._audit.write(record, event=DELIVERED, trigger=PUBLISH, shared=is_shared)
 
     def found(self, record: VolumeRecord) -> None:
@@ -261,7 +261,7 @@ class Refresher:
         self._metrics.refresh_succeeded(record.provider, time.monotonic() - begun, changed=is_changed)
         self._metrics.observe_stages("refresh", attempt.stages.seconds)
         self._failures.recovered(attempt.record, record)
-        self._plan(request, record, provider_class)
+        self._plan(request, record, provider_class, is_first=False)
         event = REFRESHED if is_changed else UNCHANGED
         self._audit.write(record, event=event, trigger=attempt.trigger, shared=fetched.is_shared)
         log.log(
@@ -290,9 +290,15 @@ class Refresher:
         return RefreshResult(outcome=Outcome.FAILED, message=str(error), error=error)
 
     def _plan(
-        self, request: PublishRequest, record: VolumeRecord, provider_class: SecretProviderClass
+        self,
+        request: PublishRequest,
+        record: VolumeRecord,
+        provider_class: SecretProviderClass,
+        *,
+        is_first: bool,
     ) -> None:
-        self._plans.fetched(request, record, provider_class, self._delivery.identity(request, provider_class))
+        identity = self._delivery.identity(request, provider_class)
+        self._plans.fetched(request, record, provider_class, identity, is_first=is_first)
         if not self._asks.is_honoured(record):
             # The class that was used is older than the wish: status-sync was asked a moment ago, or is away.
             self._schedule.ask(record.target_path, ASK, after_seconds=_ASK_AGAIN_SECONDS)

@@ -48,8 +48,10 @@ class RefreshPlans:
         record: VolumeRecord,
         provider_class: SecretProviderClass,
         identity: str,
+        *,
+        is_first: bool,
     ) -> None:
-        """Plan after a success; `identity` says whose calls the volume may share."""
+        """Plan after a success, of a publish if it `is_first`; `identity` says whose calls the volume may share."""
         interval = self._interval(request, record.class_interval)
         self._schedule.succeeded(
             request.target_path,
@@ -57,6 +59,7 @@ class RefreshPlans:
             identity=identity,
             interval=interval,
             due_at=self._due_at(record, interval),
+            is_first=is_first,
         )
 
     def found(self, record: VolumeRecord) -> None:

@@ -43,11 +43,23 @@ class RefreshSchedule:
         return self._clock()
 
     def succeeded(
-        self, target_path: str, *, provider: str, identity: str, interval: float, due_at: float
+        self,
+        target_path: str,
+        *,
+        provider: str,
+        identity: str,
+        interval: float,
+        due_at: float,
+        is_first: bool,
     ) -> None:
-        """Content was fetched for a request that is kept: the plan from here on. `interval` 0: at every republish."""
+        """Content was fetched for a request that is kept: the plan from here on. `interval` 0: at every republish.
+
+        A volume that went while it was refreshed has no plan any more, and gets none unless this `is_first`.
+        """
         with self._condition:
             plan = self._plans.get(target_path)
+            if plan is None and not is_first:
+                return
             next_at = due_at
             if self._own_clock and interval > 0:
                 next_at += jitter_seconds(max(due_at - self._clock(), 0.0), self._chance())

@@ -23,10 +23,17 @@ def schedule(clock: HandClock) -> RefreshSchedule:
 
 
 def plan(
-    schedule: RefreshSchedule, path: str = "/v", *, interval: float = MINUTE, identity: str = ""
+    schedule: RefreshSchedule,
+    path: str = "/v",
+    *,
+    interval: float = MINUTE,
+    identity: str = "",
+    is_first: bool = True,
 ) -> None:
     due_at = schedule.now + interval if interval >= 0 else NEVER
-    schedule.succeeded(path, provider="vault", identity=identity, interval=interval, due_at=due_at)
+    schedule.succeeded(
+        path, provider="vault", identity=identity, interval=interval, due_at=due_at, is_first=is_first
+    )
 
 
 class TestClock:
@@ -91,6 +98,18 @@ class TestClock:
         assert schedule.due() == []
         assert not schedule.begin("/v")
         assert not schedule.ask("/v", ASK)
+        assert schedule.views() == {}
+
+    def test_a_volume_that_went_while_it_was_refreshed_stays_nobodys(
+        self, schedule: RefreshSchedule, clock: HandClock
+    ) -> None:
+        plan(schedule)
+        schedule.begin("/v")
+        schedule.forget("/v")
+        plan(schedule, is_first=False)
+        schedule.end("/v", UNCHANGED)
+        clock.advance(2 * MINUTE)
+        assert schedule.due() == []
         assert schedule.views() == {}
 
 

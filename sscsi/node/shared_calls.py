@@ -21,6 +21,9 @@ _NEVER = threading.Event()
 Ask = Callable[[], ProviderAnswer]
 
 
+_OWN_TIME = frozenset({CANCELLED, DEADLINE_EXCEEDED})
+
+
 class _Call:
     """A call that is under way or, in a Moment, was made. An answer, or an error, when `ended` is set."""
 
@@ -31,17 +34,19 @@ class _Call:
         self.answer: ProviderAnswer | None = None
         self.error: Exception | None = None
 
-    def holds_for_others(self) -> bool:
-        """Whether the end of the call says as much to those who did not make it.
+    def holds_for_equals(self) -> bool:
+        """Whether the end of the call says as much to others who have as much time for it.
 
-        An answer without files and without an error does not: that provider wrote into the caller's own volume. Nor does
-        an end that came of the caller's own time.
+        An answer without files and without an error does not: that provider wrote into the caller's own volume.
         """
         if self.answer is not None:
             return bool(self.answer.files or self.answer.error_code)
-        if isinstance(self.error, ProviderCallError):
-            return self.error.code not in {CANCELLED, DEADLINE_EXCEEDED}
         return isinstance(self.error, SscsiError)
+
+    def holds_for_others(self) -> bool:
+        """As `holds_for_equals`, and it did not end because the caller's own time was over."""
+        own_time = isinstance(self.error, ProviderCallError) and self.error.code in _OWN_TIME
+        return self.holds_for_equals() and not own_time
 
 
 class Approaches:
@@ -116,7 +121,7 @@ class Gathering:
 
 
 class Moment:
-    """The calls of one group of volumes, refreshed one after the other by one thread."""
+    """The calls of one group of volumes, refreshed one after the other by one thread, each with the same time for it."""
 
     def __init__(self) -> None:
         self._calls: dict[str, _Call] = {}
@@ -126,11 +131,9 @@ class Moment:
     def call(self, identity: str, ask: Ask) -> tuple[ProviderAnswer, bool]:
         """The answer, and whether it is that of a call made for another volume. Raises what `ask` raises."""
         call = self._calls.get(identity)
-        if call is not None and call.holds_for_others():
+        if call is not None and call.holds_for_equals():
             return _end_of(call), True
         self.made += 1
-        if call is not None:
-            return ask(), False
         call = self._calls[identity] = _Call()
         _make(call, ask)
         return _end_of(call), False

@@ -152,14 +152,30 @@ class TestMoment:
         assert moment.call("mine", mine) == (FILES, True)
         assert (mine.count, theirs.count) == (1, 1)
 
-    @pytest.mark.parametrize("end", [NO_FILES, ProviderCallError("late", code=DEADLINE_EXCEEDED)])
-    def test_what_says_nothing_to_others_is_asked_again(self, end: ProviderAnswer | Exception) -> None:
-        moment, asked = Moment(), Asked(end)
+    def test_what_says_nothing_to_others_is_asked_again(self) -> None:
+        moment, asked = Moment(), Asked(NO_FILES)
         asked.let_go.set()
         for count in (1, 2, 3):
-            with contextlib.suppress(ProviderCallError):
+            assert moment.call("same", asked) == (NO_FILES, False)
+            assert (asked.count, moment.made) == (count, count)
+
+    def test_a_fault_is_not_the_end_for_the_others(self) -> None:
+        moment, broken, asked = Moment(), Asked(RuntimeError("a fault")), Asked(FILES)
+        broken.let_go.set()
+        asked.let_go.set()
+        with pytest.raises(RuntimeError):
+            moment.call("same", broken)
+        assert moment.call("same", asked) == (FILES, False)
+        assert moment.call("same", asked) == (FILES, True)
+        assert (asked.count, moment.made) == (1, 2)
+
+    def test_a_provider_that_hangs_is_waited_for_once(self) -> None:
+        moment, asked = Moment(), Asked(ProviderCallError("late", code=DEADLINE_EXCEEDED))
+        asked.let_go.set()
+        for _ in range(3):
+            with pytest.raises(ProviderCallError):
                 moment.call("same", asked)
-            assert asked.count == count
+        assert (asked.count, moment.made) == (1, 1)
 
 
 class TestApproaches:

@@ -1,5 +1,6 @@
 """From a request to content in place: the class, the provider's answer, the files, the proof, the record."""
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -88,7 +89,10 @@ class Delivery:
         moment: Moment | None = None,
     ) -> Fetched:
         """The provider's answer, judged. Raises as ProviderFetch.fetch."""
-        return self._provider_fetch.fetch(request, provider_class, current, deadline, moment)
+        # A wish that comes during the call means what is in the store then.
+        pod_ask = self._asks.of_pod(request.pod_uid)
+        fetched = self._provider_fetch.fetch(request, provider_class, current, deadline, moment)
+        return dataclasses.replace(fetched, pod_ask=pod_ask)
 
     def identity(self, request: PublishRequest, provider_class: SecretProviderClass) -> str:
         """Whose calls the request may share; empty: none."""
@@ -122,7 +126,7 @@ class Delivery:
                 provider_class=provider_class,
                 object_versions=fetched.object_versions,
                 life=_life(fetched, before),
-                pod_ask=self._asks.of_pod(request.pod_uid),
+                pod_ask=fetched.pod_ask,
             )
             self._volumes.put(record)
         return record

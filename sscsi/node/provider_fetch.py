@@ -34,12 +34,14 @@ AWAY_CODES = frozenset({CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAI
 class Fetched:
     """A provider's answer that passed every check. No files: the provider writes the target path itself.
 
-    `is_shared`: the call was made for another pod of equal identity.
+    `is_shared`: the call was made for another pod of equal identity. `pod_ask`: what the pod's annotation asked for
+    before the call.
     """
 
     files: tuple[PlannedFile, ...]
     object_versions: Versions
     is_shared: bool = False
+    pod_ask: str = ""
 
 
 class CallObserver(Protocol):

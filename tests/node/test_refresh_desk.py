@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from concurrent import futures
 
 import grpc
 import pytest
@@ -187,6 +188,18 @@ class TestAnnotations:
         ask(hourly, pod_ask("a", "now"), pod_ask("b", "now"))
         wait_until(lambda: len(provider.requests) == 4, "the other pod's, too")
         assert provider.attributes()["csi.storage.k8s.io/pod.name"] == "b"
+
+    def test_that_comes_while_the_volume_is_published_means_what_is_in_the_store_then(
+        self, hourly: NodeInProcess, provider: FakeProvider
+    ) -> None:
+        provider.hold.clear()
+        with futures.ThreadPoolExecutor(1) as pool:
+            published = pool.submit(publish, hourly, "a")
+            wait_until(lambda: len(provider.requests) == 1, "the provider is asked")
+            ask(hourly, pod_ask("a", "now"))
+            provider.hold.set()
+            published.result()
+        wait_until(lambda: len(provider.requests) == 2, "it is fetched once more")
 
     def test_that_was_there_before_the_volume_asks_for_nothing(
         self, hourly: NodeInProcess, status_sync: FakeStatusSync, provider: FakeProvider

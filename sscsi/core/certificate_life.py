@@ -8,8 +8,11 @@ import base64
 import binascii
 import dataclasses
 import datetime as dt
+import math
 import re
 from collections.abc import Iterable, Iterator
+
+from sscsi.core.refresh_due import RENEWAL_PART
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _MAX_CERTIFICATES = 100
@@ -22,19 +25,30 @@ _MAX_LENGTH_BYTES = 4
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateLife:
-    """Of the certificate that is to be renewed first: when, and when it ends; seconds since the epoch."""
+    """When two thirds of a certificate's life are over, and all of it; seconds since the epoch."""
 
     renew_time: float
     expiry_time: float
 
 
-def certificate_life(contents: Iterable[bytes]) -> CertificateLife | None:
-    """The life that ends two thirds first, of all PEM certificates in the files; None when there is none."""
+def certificate_life(contents: Iterable[bytes], now: float) -> CertificateLife | None:
+    """The life that matters first, of all PEM certificates in the files; None when there is none.
+
+    That is the one to be renewed next, or sooner again to be looked after because its time is past. An old authority in
+    the chain does not hide the certificate beside it, and one that has ended matters last: nobody may renew it at all.
+    """
     lives = [
         CertificateLife(renew_time=begin + (end - begin) * _RENEW_AFTER, expiry_time=end)
         for begin, end in _validities(contents)
     ]
-    return min(lives, key=lambda life: life.renew_time, default=None)
+    return min(lives, key=lambda life: _next_look(life, now), default=None)
+
+
+def _next_look(life: CertificateLife, now: float) -> float:
+    if life.renew_time > now:
+        return life.renew_time
+    left = life.expiry_time - now
+    return now + left / RENEWAL_PART if left > 0 else math.inf
 
 
 def _validities(contents: Iterable[bytes]) -> Iterator[tuple[float, float]]:

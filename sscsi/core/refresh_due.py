@@ -7,7 +7,7 @@ import dataclasses
 JITTER = 0.05
 LONGEST_JITTER_SECONDS = 60.0
 # Of what is left of a certificate's life: between two looks whether there is a new one.
-_RENEWAL_PART = 10
+RENEWAL_PART = 10
 # Tries after a failure that passes: so many fit into an interval, and no more than this apart.
 _TRIES = 16
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -34,7 +34,7 @@ def due_at(success_at: float, *, interval: float, floor: float, renewal: Renewal
     if renewal.renew_at > success_at:
         return min(due, max(renewal.renew_at, success_at + floor))
     left = renewal.end_at - success_at
-    return min(due, success_at + max(left / _RENEWAL_PART, floor)) if left > 0 else due
+    return min(due, success_at + max(left / RENEWAL_PART, floor)) if left > 0 else due
 
 
 def jitter_seconds(ahead: float, chance: float) -> float:

@@ -1,6 +1,7 @@
 """From a request to content in place: the class, the provider's answer, the files, the proof, the record."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -160,7 +161,7 @@ def _write(
 def _life(fetched: Fetched, before: VolumeRecord | None) -> CertificateLife | None:
     """Of the certificates in the volume; the files of a provider that writes them itself are not read."""
     if fetched.files:
-        return certificate_life(file.contents for file in fetched.files)
+        return certificate_life((file.contents for file in fetched.files), time.time())
     if before is None or not before.renew_time:
         return None
     return CertificateLife(renew_time=before.renew_time, expiry_time=before.expiry_time)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sscsi.core.certificate_life import CertificateLife, certificate_life, read_validity
 
 BEGIN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+NOW = BEGIN.timestamp()
 KEY = ed25519.Ed25519PrivateKey.generate()
 
 
@@ -37,7 +38,7 @@ class TestLife:
     @pytest.mark.parametrize("days", [3, 90, 3650, 36500])
     def test_two_thirds_of_the_life(self, days: int) -> None:
         end = BEGIN + dt.timedelta(days=days)
-        life = certificate_life([b"text before\n" + certificate(BEGIN, end) + b"after"])
+        life = certificate_life([b"text before\n" + certificate(BEGIN, end) + b"after"], NOW)
         assert life is not None
         assert life.renew_time == pytest.approx((BEGIN + dt.timedelta(days=days * 2 / 3)).timestamp())
         assert life.expiry_time == end.timestamp()
@@ -46,22 +47,43 @@ class TestLife:
     def test_both_forms_of_time(self, year: int) -> None:
         begin = dt.datetime(year, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
         end = begin.replace(year=year + 1)
-        life = certificate_life([certificate(begin, end)])
+        life = certificate_life([certificate(begin, end)], NOW)
         assert life is not None
         assert life.expiry_time == end.timestamp()
 
     def test_of_several_in_several_files_the_first_to_be_renewed(self) -> None:
         long = certificate(BEGIN, BEGIN + dt.timedelta(days=3650), name="ca")
         short = certificate(BEGIN, BEGIN + dt.timedelta(days=3))
-        life = certificate_life([b"nothing", long + short + long, long])
+        life = certificate_life([b"nothing", long + short + long, long], NOW)
         assert life is not None
         assert life.expiry_time == (BEGIN + dt.timedelta(days=3)).timestamp()
+
+    @pytest.mark.parametrize(
+        ("age_days", "left_days"), [(100, -1), (100, 28), (1, 100)], ids=["ended", "past two thirds", "young"]
+    )
+    def test_an_authority_does_not_hide_the_certificate_beside_it(
+        self, age_days: int, left_days: int
+    ) -> None:
+        authority = certificate(
+            BEGIN - dt.timedelta(days=age_days), BEGIN + dt.timedelta(days=left_days), name="ca"
+        )
+        begin = BEGIN - dt.timedelta(days=1)
+        end = begin + dt.timedelta(days=3)
+        life = certificate_life([authority + certificate(begin, end) + authority], NOW)
+        assert life == CertificateLife(renew_time=NOW + 86400, expiry_time=end.timestamp())
+
+    def test_one_past_its_time_goes_before_one_that_has_longer(self) -> None:
+        old = certificate(BEGIN - dt.timedelta(days=9), BEGIN + dt.timedelta(days=1))
+        young = certificate(BEGIN, BEGIN + dt.timedelta(days=3))
+        life = certificate_life([young + old], NOW)
+        assert life is not None
+        assert life.expiry_time == (BEGIN + dt.timedelta(days=1)).timestamp()
 
     def test_agrees_with_a_library_on_a_chain_of_every_length(self) -> None:
         for size in (1, 63, 64):
             pem = certificate(BEGIN, BEGIN + dt.timedelta(hours=size), name="n" * size)
             loaded = x509.load_pem_x509_certificate(pem)
-            life = certificate_life([pem])
+            life = certificate_life([pem], NOW)
             assert life is not None
             assert life.expiry_time == loaded.not_valid_after_utc.timestamp()
             assert loaded.signature_hash_algorithm is None or isinstance(
@@ -84,7 +106,7 @@ class TestNone:
         ],
     )
     def test_whatever_is_no_certificate_tells_nothing(self, content: bytes) -> None:
-        assert certificate_life([content]) is None
+        assert certificate_life([content], NOW) is None
 
     @given(st.binary(max_size=200))
     def test_any_bytes_are_read_without_a_fault(self, data: bytes) -> None:
@@ -103,5 +125,5 @@ class TestNone:
 
     def test_a_file_that_is_too_large_is_not_searched(self) -> None:
         pem = certificate(BEGIN, BEGIN + dt.timedelta(days=1))
-        assert certificate_life([pem + b" " * 1024 * 1024]) is None
-        assert isinstance(certificate_life([pem]), CertificateLife)
+        assert certificate_life([pem + b" " * 1024 * 1024], NOW) is None
+        assert isinstance(certificate_life([pem], NOW), CertificateLife)

@@ -124,11 +124,12 @@ def place_beside(place: ClusterPlace) -> Iterator[ClusterPlace]:
 
 
 @contextlib.contextmanager
-def running(place: ClusterPlace, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """The appliance in kubelet's mount namespace. `settings` are variables."""
+def running(place: ClusterPlace, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """The appliance in kubelet's mount namespace. `arguments` are the node room's flags, `settings` variables."""
     with started(
         place,
         "--require-shared-propagation",
+        *arguments,
         command=(*place.cluster.inside, SSCSI, "run"),
         environ=place.environ | settings,
     ) as process:

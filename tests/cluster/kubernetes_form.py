@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.cluster.cluster_place import ClusterPlace, running
@@ -15,6 +15,8 @@ _DEPLOY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "
 _MANIFESTS = ("crds", "rbac.yaml", "rbac-secretprovidersyncing.yaml")
 _SERVICE_ACCOUNT = "secrets-store-csi-driver"
 _GROUP = "secrets-store.csi.x-k8s.io"
+CLASS_KIND = f"secretproviderclass.{_GROUP}"
+STATUS_KIND = f"secretproviderclasspodstatus.{_GROUP}"
 CONTENT = "of the test"
 
 
@@ -31,7 +33,7 @@ def installed(cluster: RealCluster) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running_in_kubernetes(place: ClusterPlace) -> Iterator[int]:
+def running_in_kubernetes(place: ClusterPlace, *arguments: str, **settings: str) -> Iterator[int]:
     """The appliance with the rights of its service account; its supervisord's number."""
     kubeconfig = place.path("kubeconfig")
     token = place.cluster.kubectl("create", "token", "--namespace=kube-system", _SERVICE_ACCOUNT).strip()
@@ -41,12 +43,19 @@ def running_in_kubernetes(place: ClusterPlace) -> Iterator[int]:
     document["users"][0]["user"] = {"token": token}
     with open(kubeconfig, "w", encoding="utf-8") as file:
         json.dump(document, file)
-    os.makedirs(place.path("secrets", "default"), exist_ok=True)
-    with open(place.path("secrets", "default", "password"), "w", encoding="utf-8") as file:
-        file.write(CONTENT)
-    with running(place, SSCSI_CLUSTER="kubernetes", KUBECONFIG=kubeconfig) as process:
+    write_content(place, CONTENT)
+    with running(place, *arguments, SSCSI_CLUSTER="kubernetes", KUBECONFIG=kubeconfig, **settings) as process:
         place.wait_ready()
         yield process.pid
+
+
+def write_content(place: ClusterPlace, content: str) -> None:
+    """What the file provider has as `password`, from now on and all at once."""
+    path = place.path("secrets", "default", "password")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(content)
+    os.rename(file.name, path)
 
 
 class Workload:
@@ -87,7 +96,7 @@ class Workload:
 @contextlib.contextmanager
 def deployed(cluster: RealCluster, name: str, *, replicas: int) -> Iterator[Workload]:
     """A workload that is not there any more afterwards, and neither is its class."""
-    for manifest in (_class(name), _deployment(cluster, name, replicas)):
+    for manifest in (class_manifest(name), _deployment(cluster, name, replicas)):
         cluster.create(manifest)
     workload = Workload(cluster, name)
     try:
@@ -96,17 +105,20 @@ def deployed(cluster: RealCluster, name: str, *, replicas: int) -> Iterator[Work
         cluster.kubectl(
             "delete", "deployment", name, "--ignore-not-found", "--cascade=foreground", "--timeout=60s"
         )
-        cluster.kubectl("delete", f"secretproviderclass.{_GROUP}", name)
+        cluster.kubectl("delete", CLASS_KIND, name)
         wait_until(lambda: not workload.pods(), "its pods are gone", seconds=60.0)
 
 
-def _class(name: str) -> object:
+def class_manifest(
+    name: str, *, provider: str = "file", annotations: Mapping[str, str] | None = None
+) -> object:
+    """A class that asks for the object `password`, and for a Secret of the class's name that has it."""
     return {
         "apiVersion": f"{_GROUP}/v1",
         "kind": "SecretProviderClass",
-        "metadata": {"name": name, "namespace": "default"},
+        "metadata": {"name": name, "namespace": "default", "annotations": dict(annotations or {})},
         "spec": {
-            "provider": "file",
+            "provider": provider,
             "parameters": {"objects": "- objectName: password"},
             "secretObjects": [
                 {

@@ -17,7 +17,7 @@ class Pod:
 
     def __init__(self, cluster: RealCluster, name: str) -> None:
         self._cluster = cluster
-        self._name = name
+        self.name = name
         self.uid = cluster.kubectl("get", "pod", name, "--output=jsonpath={.metadata.uid}")
         self.seconds = 0.0
 
@@ -28,12 +28,12 @@ class Pod:
 
     def wait_ready(self) -> None:
         begun = time.monotonic()
-        self._cluster.kubectl("wait", "--for=condition=Ready", f"pod/{self._name}", "--timeout=30s")
+        self._cluster.kubectl("wait", "--for=condition=Ready", f"pod/{self.name}", "--timeout=30s")
         self.seconds = time.monotonic() - begun
 
     def read(self) -> str:
         """The secret as the pod's container sees it."""
-        return self._cluster.kubectl("exec", self._name, "--", "cat", f"{_MOUNT_PATH}/password")
+        return self._cluster.kubectl("exec", self.name, "--", "cat", f"{_MOUNT_PATH}/password")
 
     def mounts(self) -> list[str]:
         """The pod's mounts as kubelet sees them."""
@@ -41,12 +41,12 @@ class Pod:
 
     def delete(self) -> None:
         """Return once kubelet says that nothing of it is left."""
-        self._cluster.kubectl("delete", "pod", self._name, "--timeout=30s")
+        self._cluster.kubectl("delete", "pod", self.name, "--timeout=30s")
 
     def remove(self) -> None:
         """Take away what a failed test left, if anything, whether the driver is there or not."""
-        if self._cluster.kubectl("get", "pod", self._name, "--ignore-not-found", "--output=name"):
-            self._cluster.kubectl("delete", "pod", self._name, "--force", "--grace-period=0")
+        if self._cluster.kubectl("get", "pod", self.name, "--ignore-not-found", "--output=name"):
+            self._cluster.kubectl("delete", "pod", self.name, "--force", "--grace-period=0")
         for point in reversed(self.mounts()):
             self._cluster.unmount(point)
 
@@ -55,7 +55,7 @@ class Pod:
 def created(place: ClusterPlace, name: str) -> Iterator[Pod]:
     """A pod that is not there any more afterwards, whatever happens."""
     place.write_class(name)
-    place.cluster.create(_manifest(place.cluster, name))
+    place.cluster.create(manifest(place.cluster, name))
     pod = Pod(place.cluster, name)
     try:
         yield pod
@@ -72,7 +72,8 @@ def ready(place: ClusterPlace, name: str) -> Iterator[Pod]:
         yield pod
 
 
-def _manifest(cluster: RealCluster, name: str) -> object:
+def manifest(cluster: RealCluster, name: str, *, class_name: str = "") -> object:
+    """Of a pod with a volume of the class; without one, of the class that is called as the pod is."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -99,7 +100,7 @@ def _manifest(cluster: RealCluster, name: str) -> object:
                     "csi": {
                         "driver": DRIVER,
                         "readOnly": True,
-                        "volumeAttributes": {"secretProviderClass": name},
+                        "volumeAttributes": {"secretProviderClass": class_name or name},
                     },
                 }
             ],

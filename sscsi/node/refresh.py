@@ -111,7 +111,7 @@ class Refresher:
 
     def found(self, record: VolumeRecord) -> None:
         """A volume is there, of before this room's start or of another driver, and its request is not."""
-        self._plans.found(record)
+        self._plans.found(record, None)
 
     def forget(self, target_path: str) -> None:
         """The volume is gone."""
@@ -122,8 +122,12 @@ class Refresher:
 
     def keep(self, request: PublishRequest) -> None:
         """Kubelet called: what is asked for next is asked for with this request."""
+        path = request.target_path
+        is_first, record = self._kept.get(path) is None, self._volumes.get(path)
         self._kept.keep(request)
-        self._schedule.request_kept(request.target_path)
+        if is_first and record is not None:
+            self._plans.found(record, request)
+        self._schedule.request_kept(path)
 
     def is_under_way(self, target_path: str) -> bool:
         """Whether somebody refreshes the volume just now."""

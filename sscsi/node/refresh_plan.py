@@ -34,3 +34,9 @@ class Plan:
     asked_for: float = 0.0
     is_under_way: bool = False
     waits_for: str = ""
+
+    def take_over(self, before: "Plan | None") -> None:
+        """Keep the attempts and the wishes of the volume's plan before this one."""
+        if before is not None:
+            self.begun, self.is_under_way = before.begun, before.is_under_way
+            self.asked, self.asked_by, self.asked_for = before.asked, before.asked_by, before.asked_for

@@ -62,10 +62,15 @@ class RefreshPlans:
             is_first=is_first,
         )
 
-    def found(self, record: VolumeRecord) -> None:
-        """Plan for a volume of before this room's start, or of another driver: kubelet's next call comes first."""
+    def found(self, record: VolumeRecord, request: PublishRequest | None) -> None:
+        """Plan for a volume of before this room's start, or of another driver: kubelet's next call comes first.
+
+        With that call's `request` once more: the volume's own wish is in it.
+        """
         interval = _NEVER_INTERVAL
-        if self._settings.rotation:
+        if request is not None:
+            interval = self._interval(request, record.class_interval)
+        elif self._settings.rotation:
             interval = choose_interval(self._settings.interval, {}, record.class_interval).seconds
         self._schedule.found(
             record.target_path,

@@ -57,13 +57,13 @@ class RefreshSchedule:
         A volume that went while it was refreshed has no plan any more, and gets none unless this `is_first`.
         """
         with self._condition:
-            plan = self._plans.get(target_path)
-            if plan is None and not is_first:
+            before = self._plans.get(target_path)
+            if before is None and not is_first:
                 return
             next_at = due_at
             if self._own_clock and interval > 0:
                 next_at += jitter_seconds(max(due_at - self._clock(), 0.0), self._chance())
-            self._plans[target_path] = Plan(
+            plan = self._plans[target_path] = Plan(
                 provider=provider,
                 identity=identity,
                 interval=interval,
@@ -71,18 +71,15 @@ class RefreshSchedule:
                 clock_at=next_at if self._own_clock and interval > 0 else NEVER,
                 kubelet_at=next_at,
                 has_request=True,
-                begun=plan.begun if plan else 0,
-                asked=plan.asked if plan else 0,
-                asked_by=plan.asked_by if plan else "",
-                asked_for=plan.asked_for if plan else 0.0,
-                is_under_way=plan.is_under_way if plan else False,
             )
+            plan.take_over(before)
             self._wake()
 
     def found(self, target_path: str, *, provider: str, interval: float, due_at: float) -> None:
         """A volume is there whose request is not: nothing before kubelet's next call."""
         with self._condition:
-            self._plans[target_path] = Plan(
+            before = self._plans.get(target_path)
+            plan = self._plans[target_path] = Plan(
                 provider=provider,
                 identity="",
                 interval=interval,
@@ -92,6 +89,9 @@ class RefreshSchedule:
                 has_request=False,
                 waits_for=FOR_KUBELET,
             )
+            plan.take_over(before)
+            if plan.asked:
+                plan.clock_at = plan.kubelet_at = plan.asked_for
 
     def request_kept(self, target_path: str) -> None:
         """Kubelet called: the volume has a request, with fresh tokens."""

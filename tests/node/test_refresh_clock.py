@@ -116,6 +116,28 @@ class TestIntervals:
                     volume.last_success_time + volume.refresh_interval, abs=1
                 )
 
+    @pytest.mark.parametrize(("attribute", "seconds"), [("15s", 15), ("2h", 7200), ("0", 0)])
+    def test_of_the_volume_is_known_again_with_kubelets_first_call_after_a_restart(
+        self,
+        place: NodePlace,
+        status_sync: FakeStatusSync,
+        provider: FakeProvider,
+        attribute: str,
+        seconds: float,
+    ) -> None:
+        own = publish_request(place.target_path(), attributes={"rotationPollInterval": attribute})
+        with room_in_process(place, *HOURLY) as node:
+            node.publish(own)
+            (before,) = volumes(node)
+        provider.requests.clear()
+        with room_in_process(place, *HOURLY) as node:
+            node.publish(own)
+            (volume,) = volumes(node)
+            assert volume.refresh_interval == before.refresh_interval == seconds
+            if seconds:
+                assert provider.requests == []
+                assert volume.due_time == pytest.approx(volume.last_success_time + seconds, abs=1)
+
     def test_nonsense_is_told_on_the_pod_once_and_the_default_is_used(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:

@@ -124,6 +124,19 @@ class TestFoundVolumes:
         assert schedule.due() == [("/v", "vault")]
         assert schedule.views()["/v"].waits_for == ""
 
+    def test_keep_what_is_asked_for_and_under_way(self, schedule: RefreshSchedule) -> None:
+        plan(schedule)
+        schedule.begin("/v")
+        future = schedule.ask_and_tell("/v", COMMAND)
+        schedule.found("/v", provider="vault", interval=MINUTE, due_at=schedule.now + MINUTE)
+        assert schedule.is_under_way("/v")
+        schedule.end("/v", FAILED)
+        schedule.request_kept("/v")
+        assert schedule.due() == [("/v", "vault")]
+        schedule.begin("/v")
+        schedule.end("/v", UNCHANGED)
+        assert future.result(0) == UNCHANGED
+
 
 class TestFailures:
     def test_what_passes_is_tried_again_soon_and_not_sooner_by_kubelet(

@@ -1,3 +1,4 @@
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -132,6 +133,12 @@ def test_a_room_that_hung_is_waited_for_hardly_at_all_until_it_answers(rooms: tu
     later.join()
 
 
+def is_waiting(thread: threading.Thread) -> bool:
+    """Whether the thread waits for a condition."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - nothing else tells
+    return frame is not None and frame.f_code.co_name == "wait"
+
+
 def test_an_answer_counts_though_another_page_asks_anew_while_the_next_one_is_waited_for(
     rooms: tuple[Room, Room],
 ) -> None:
@@ -142,7 +149,8 @@ def test_an_answer_counts_though_another_page_asks_anew_while_the_next_one_is_wa
     found: list[dict[str, int | None]] = []
     page = threading.Thread(target=lambda: found.append(answers.latest()))
     page.start()
-    wait_until(lambda: second.questions and not answers.is_pending("first"), "the second is waited for")
+    wait_until(lambda: second.questions and not answers.is_pending("first"), "the second is asked")
+    wait_until(lambda: is_waiting(page), "the page has the first answer and waits for the second")
     first.go_on.clear()
     clock.ahead = 2.0
     answers.ask()

@@ -135,7 +135,7 @@ def test_a_room_that_hung_is_waited_for_hardly_at_all_until_it_answers(rooms: tu
 
 def is_waiting(thread: threading.Thread) -> bool:
     """Whether the thread waits for a condition."""
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - nothing else tells
+    frame = sys._current_frames().get(thread.ident or 0)
     return frame is not None and frame.f_code.co_name == "wait"
 
 

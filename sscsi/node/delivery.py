@@ -144,18 +144,22 @@ def _write(
         if fetched.files:
             return write_files(tree, fetched.files, request.gid)
         content = accept_written_by_provider(tree, provider_class.provider, request.gid)
-        if (
-            content.data_directory
-            and before is not None
-            and fetched.object_versions != before.object_versions
-        ):
-            # The files in place are those of another answer, and of no version that this one names.
-            raise ProviderAnswerError(
-                f"provider {provider_class.provider!r} answered with new versions and without their files"
-            )
+        if content.data_directory and before is not None:
+            _check_still_of(before, content, provider_class.provider, fetched.object_versions)
         return content
     except SscsiError as error:
         raise type(error)(failure_text(request, error, fetched.files)) from error
+
+
+def _check_still_of(before: VolumeRecord, content: Content, provider: str, versions: Versions) -> None:
+    """That an answer without files can mean the files in place. Raises ProviderAnswerError."""
+    if versions != before.object_versions:
+        raise ProviderAnswerError(f"provider {provider!r} answered with new versions and without their files")
+    if content.data_directory != before.data_directory:
+        raise ProviderAnswerError(
+            f"provider {provider!r} answered without files, and those in place were replaced by somebody else; "
+            "kubelet's next call has them fetched"
+        )
 
 
 def _life(fetched: Fetched, before: VolumeRecord | None) -> CertificateLife | None:

@@ -267,10 +267,10 @@ class RefreshSchedule:
             }
 
     def lateness(self, target_path: str) -> float:
-        """For how long the content is due, in seconds; 0 when it is not."""
+        """For how long the content is due, in seconds; 0 when it is not, or by no rule but kubelet's."""
         with self._condition:
             plan = self._plans.get(target_path)
-            return max(self._clock() - plan.due_at, 0.0) if plan is not None else 0.0
+            return max(self._clock() - plan.due_at, 0.0) if plan is not None and plan.interval else 0.0
 
     def wait(self, seconds: float) -> None:
         """Wait for so long, or until the next plan is due, or until something has changed."""

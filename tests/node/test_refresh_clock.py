@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import os
+import pathlib
 import threading
 
 import grpc
@@ -80,6 +82,29 @@ class TestContent:
             status_sync.add(make_class(parameters={"objects": "others"}, generation=2))
             wait_until(lambda: provider.attributes()["objects"] == "others", "the new class is used")
             wait_until(lambda: volumes(node)[0].class_generation == 2, "the record tells")
+
+    def test_that_somebody_else_replaced_is_not_taken_for_what_the_provider_means(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        target_path = place.target_path()
+        provider.answer = first = content(b"first content", "v1")
+        with room_in_process(place, *OFTEN) as node:
+            node.publish(target_path)
+            provider.hold.clear()
+            wait_until(lambda: len(provider.requests) == 2, "our clock asks")
+            os.mkdir(f"{target_path}/..other")
+            pathlib.Path(target_path, "..other", "secret").write_bytes(b"of another driver")
+            os.symlink("..other", f"{target_path}/..data_new")
+            os.rename(f"{target_path}/..data_new", f"{target_path}/..data")
+            provider.answer = provider_pb2.MountResponse(object_version=first.object_version)
+            provider.hold.set()
+            wait_until(
+                lambda: "were replaced by somebody else" in volumes(node)[0].last_error, "the record tells"
+            )
+            provider.answer = first
+            node.publish(target_path)
+            wait_for_content(target_path, b"first content")
+            assert volumes(node)[0].last_error == ""
 
     @pytest.mark.parametrize(
         "flags",

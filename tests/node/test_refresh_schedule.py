@@ -61,6 +61,7 @@ class TestClock:
         assert schedule.is_due_for_kubelet("/v")
         clock.advance(1e6)
         assert schedule.due() == []
+        assert schedule.lateness("/v") == 0
 
     def test_without_rotation_nothing_is_ever_due(self, schedule: RefreshSchedule, clock: HandClock) -> None:
         plan(schedule, interval=-1.0)

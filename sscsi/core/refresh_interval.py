@@ -56,7 +56,8 @@ def node_interval(interval: str, floor: str | None) -> tuple[NodeInterval, tuple
 
 def choose_interval(node: NodeInterval, attributes: Mapping[str, str], annotation: str) -> Interval:
     """The interval of a volume with `attributes` whose class has the `annotation` (empty: has none)."""
-    problems: list[str] = []
+    refused: list[tuple[str, ValueError]] = []
+    seconds, used = node.seconds, "default"
     for where, text in (
         (
             f"volumeAttributes.{INTERVAL_ATTRIBUTE} of the pod's volume",
@@ -67,13 +68,16 @@ def choose_interval(node: NodeInterval, attributes: Mapping[str, str], annotatio
         if not text:
             continue
         try:
-            seconds = _seconds(text)
-            _check_floor(seconds, node.floor_seconds)
+            said = _seconds(text)
+            _check_floor(said, node.floor_seconds)
         except ValueError as error:
-            problems.append(_problem(where, error, node.seconds))
+            refused.append((where, error))
         else:
-            return Interval(seconds=seconds, problems=tuple(problems))
-    return Interval(seconds=node.seconds, problems=tuple(problems))
+            # After one that was refused, this is the class's.
+            seconds, used = said, "class's interval"
+            break
+    problems = tuple(_problem(where, error, seconds, used) for where, error in refused)
+    return Interval(seconds=seconds, problems=problems)
 
 
 def _seconds(text: str) -> float:
@@ -94,5 +98,5 @@ def _check_floor(seconds: float, floor_seconds: float) -> None:
         )
 
 
-def _problem(where: str, error: ValueError, used_seconds: float) -> str:
-    return f"{where}: {error}; the default of {format_duration(used_seconds)} is used"
+def _problem(where: str, error: ValueError, used_seconds: float, used: str = "default") -> str:
+    return f"{where}: {error}; the {used} of {format_duration(used_seconds)} is used"

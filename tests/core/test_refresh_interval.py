@@ -51,6 +51,7 @@ class TestChoice:
     def test_nonsense_of_the_volume_leaves_the_class_its_say(self) -> None:
         chosen = choose_interval(NODE, {INTERVAL_ATTRIBUTE: "soon"}, "30s")
         assert (chosen.seconds, len(chosen.problems)) == (30.0, 1)
+        assert chosen.problems[0].endswith("the class's interval of 30s is used")
 
 
 class TestFlags:

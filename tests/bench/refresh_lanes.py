@@ -117,7 +117,7 @@ class Shared:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Throttled:
-    """With a provider that refuses half. Ages are in seconds; `most` is of any 10 s."""
+    """With a provider that refuses half. Ages are in seconds; `most` is of any 10 s; CPU as of Rest, before any volume."""
 
     seconds: float
     oldest: float
@@ -126,6 +126,7 @@ class Throttled:
     rate: float
     needed_burst: float
     most: int
+    idle_cpu_per_minute: dict[str, float]
     errors: list[str]
 
 
@@ -158,7 +159,7 @@ def shared(node: Node, load: Load, *, delay: float) -> Generator[None, None, Sha
 
 def throttled(node: Node, load: Load, *, delay: float) -> Generator[None, None, Throttled]:
     """Half of all calls are refused, from right after the publishes on."""
-    yield from _wait(delay)
+    idle = yield from _cpu_per_minute(node.side, delay)
     volumes, timings = _publish(node, load)
     paths = {volume.target_path for volume in volumes}
     node.store.refuse(REFUSED_SHARE)
@@ -175,6 +176,7 @@ def throttled(node: Node, load: Load, *, delay: float) -> Generator[None, None, 
         rate=bucket_rate(load),
         needed_burst=needed_burst(later, bucket_rate(load)),
         most=most_in(later, _WINDOW_SECONDS),
+        idle_cpu_per_minute=idle,
         errors=timings.errors,
     )
 
@@ -220,9 +222,8 @@ def _rest(
     if writes is not None:
         yield from _until("the status objects", lambda: writes.has(volumes), load, every=_SETTLED_SECONDS)
     yield from _wait(published + load.interval / 2 - time.monotonic())
-    begun, at, cpu = time.monotonic(), time.time(), _cpu(node.side)
-    yield from _wait(load.rounds * load.interval)
-    spent = {name: value - cpu[name] for name, value in _cpu(node.side).items()}
+    begun, at = time.monotonic(), time.time()
+    cpu = yield from _cpu_per_minute(node.side, load.rounds * load.interval)
     ended = time.monotonic()
     written = None if writes is None else writes.since(at)
     calls = node.store.calls()
@@ -230,7 +231,7 @@ def _rest(
     counted = calls if key is by_volume else [call for call in calls if call.begun >= begun]
     return Rest(
         seconds=ended - begun,
-        cpu_per_minute={name: 60 * value / (ended - begun) for name, value in spent.items()},
+        cpu_per_minute=cpu,
         calls_per_interval=load.interval
         * sum(begun <= call.begun < ended for call in calls)
         / (ended - begun),
@@ -301,6 +302,14 @@ def _wait(seconds: float) -> Wait:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield
+
+
+def _cpu_per_minute(side: Side, seconds: float) -> Generator[None, None, dict[str, float]]:
+    """CPU seconds of each process in `seconds` from now on, per minute."""
+    before, begun = _cpu(side), time.monotonic()
+    yield from _wait(seconds)
+    minutes = (time.monotonic() - begun) / 60
+    return {name: (value - before[name]) / minutes for name, value in _cpu(side).items()}
 
 
 def _cpu(side: Side) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.bench.refresh_burst import Starts, Together
@@ -127,10 +128,10 @@ class RefreshReport:
             f"The provider answers in {1000 * self.provider_seconds:.0f} ms; {load.rounds} intervals at rest.",
             *([] if self.has_api else [NO_API]),
             "",
-            _row("at rest, nothing changes", "each asks", "shared"),
+            _row("at rest, nothing changes", "each asks", "shared", "no volumes"),
             *(
-                _row(f"CPU s per minute, {name}", f"{rest.cpu_per_minute[name]:.2f}", f"{value:.2f}")
-                for name, value in sharing.cpu_per_minute.items()
+                _row(f"CPU s per minute, {name}", *(f"{cpu[name]:.2f}" for cpu in self._cpu()))
+                for name in rest.cpu_per_minute
             ),
             _row(
                 "provider calls per interval",
@@ -221,6 +222,14 @@ class RefreshReport:
                 f"{self.starts.ratio:.2f}",
             ),
         ]
+
+    def _cpu(self) -> Sequence[Mapping[str, float]]:
+        """At rest, at rest with shared calls, and with nothing to do."""
+        return (
+            self.storm.rest.cpu_per_minute,
+            self.shared.rest.cpu_per_minute,
+            self.throttled.idle_cpu_per_minute,
+        )
 
     def _starts(self) -> tuple[Together, Together]:
         return self.starts.apart, self.starts.shared

@@ -208,6 +208,7 @@ def report(*errors: str, writes: int | None = 0, visible: float = 10.5) -> Refre
             rate=60,
             needed_burst=60.0,
             most=200,
+            idle_cpu_per_minute={"node": 0.125, "statussync": 0.25},
             errors=[],
         ),
         starts=Starts(
@@ -241,6 +242,9 @@ class TestReport:
         assert document["throttled"]["oldest_ratio"] == 1.5
         assert document["starts"]["ratio"] == 0.75
         assert document["publish_cost"]["counting_ratio"] == 0.0015
+
+    def test_cpu_is_told_beside_that_of_nothing_to_do(self) -> None:
+        assert any(line.split()[-4:] == ["node", "1.25", "1.25", "0.12"] for line in report().lines())
 
     def test_a_call_that_failed_is_an_error_of_the_report(self) -> None:
         assert report().errors == []

@@ -18,7 +18,7 @@ from tests.bench.lives import run_lives
 from tests.bench.memory import HeldVolumes, LargeAnswers, hold_volumes, pss, publish_large
 from tests.bench.passes import Case, run_rounds
 from tests.bench.private_root import private_root
-from tests.bench.refresh_lanes import Load
+from tests.bench.refresh_found import Load
 from tests.bench.refresh_part import RefreshPlan, run_refresh
 from tests.bench.report import DriverReport, Report
 from tests.bench.sides import APPLIANCE, FLOOR, Side, appliance, bench_provider, floor

@@ -14,7 +14,6 @@ from tests.bench.kubelet_client import Timings
 from tests.bench.processes import Process, pause
 from tests.bench.refresh_figures import (
     Key,
-    Percentiles,
     answers,
     are_all_answered,
     by_class,
@@ -26,6 +25,7 @@ from tests.bench.refresh_figures import (
     oldest,
     percentiles,
 )
+from tests.bench.refresh_found import Load, Republished, Rest, Shared, Storm, Throttled
 from tests.bench.sides import Side
 from tests.bench.store import Store
 from tests.bench.volumes import Content, Volume, make_volumes
@@ -41,16 +41,6 @@ _SETTLED_SECONDS = 1.0
 # Kubelet goes over its volumes in 60 to 90 s: 75, for an interval of 60.
 _REPUBLISH_INTERVALS = 1.25
 _WINDOW_SECONDS = 10.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What each lane is given: `volumes` of `classes`, an interval in seconds, and how many rounds are measured."""
-
-    volumes: int
-    classes: int
-    interval: float
-    rounds: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,64 +60,6 @@ class Writes(Protocol):
 
     def has(self, volumes: Sequence[Volume]) -> bool:
         """Whether there are status objects of these volumes, and no others."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
-    """A node whose content does not change. CPU is seconds per minute, by process; lateness is in seconds.
-
-    `writes` is None where there is no API server.
-    """
-
-    seconds: float
-    cpu_per_minute: dict[str, float]
-    calls_per_interval: float
-    lateness: Percentiles
-    writes: int | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Republished:
-    """Calls of `seconds` in which kubelet republished each volume once. `shortest_gap` is between two of one volume."""
-
-    seconds: float
-    republished: int
-    calls: int
-    shortest_gap: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Storm:
-    """`visible` is seconds from the change until each volume showed it."""
-
-    rest: Rest
-    visible: Percentiles
-    change_writes: int | None
-    republished: Republished
-    errors: list[str]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """The same with shared calls."""
-
-    rest: Rest
-    errors: list[str]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Throttled:
-    """With a provider that refuses half. Ages are in seconds; `most` is of any 10 s; CPU as of Rest, before any volume."""
-
-    seconds: float
-    oldest: float
-    calls: int
-    succeeded: int
-    rate: float
-    needed_burst: float
-    most: int
-    idle_cpu_per_minute: dict[str, float]
-    errors: list[str]
 
 
 def storm(node: Node, load: Load, *, writes: Writes | None, delay: float) -> Generator[None, None, Storm]:

@@ -9,18 +9,8 @@ from sscsi.core.annotations import SHARED_CALLS
 from tests.bench.api_appliance import BenchApi, bench_api
 from tests.bench.refresh_burst import start_together
 from tests.bench.refresh_cost import measure_cost
-from tests.bench.refresh_lanes import (
-    Load,
-    Node,
-    Shared,
-    Storm,
-    Throttled,
-    bucket_rate,
-    carry_on,
-    shared,
-    storm,
-    throttled,
-)
+from tests.bench.refresh_found import Load, Shared, Storm, Throttled
+from tests.bench.refresh_lanes import Node, bucket_rate, carry_on, shared, storm, throttled
 from tests.bench.refresh_report import RefreshReport
 from tests.bench.sides import appliance
 from tests.bench.store import running_store

@@ -8,7 +8,8 @@ from typing import Any
 from tests.bench.refresh_burst import Starts, Together
 from tests.bench.refresh_cost import PublishCost
 from tests.bench.refresh_figures import Percentiles
-from tests.bench.refresh_lanes import REFUSED_SHARE, Load, Rest, Shared, Storm, Throttled
+from tests.bench.refresh_found import Load, Rest, Shared, Storm, Throttled
+from tests.bench.refresh_lanes import REFUSED_SHARE
 
 TITLE = "refreshes of content while pods run"
 # Issue 6: a change is visible within the interval and a tenth; no content is two intervals old.

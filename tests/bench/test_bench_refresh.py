@@ -25,16 +25,8 @@ from tests.bench.refresh_figures import (
     oldest,
     percentiles,
 )
-from tests.bench.refresh_lanes import (
-    Load,
-    Republished,
-    Rest,
-    Shared,
-    Storm,
-    Throttled,
-    bucket_rate,
-    carry_on,
-)
+from tests.bench.refresh_found import Load, Republished, Rest, Shared, Storm, Throttled
+from tests.bench.refresh_lanes import bucket_rate, carry_on
 from tests.bench.refresh_report import NO_API, RefreshReport
 from tests.bench.store import Call, Store
 from tests.bench.volumes import Content

@@ -12,6 +12,8 @@ RENEWAL_PART = 10
 _TRIES = 16
 _LONGEST_PAUSE_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 1.0
+# For the class under which a wish is honoured: the room's copy is a moment old, or as old as the API is away.
+_ASK_AGAIN_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +52,8 @@ def pause_seconds(failures: int, interval: float, chance: float) -> float:
     longest = min(interval / _TRIES, _LONGEST_PAUSE_SECONDS) if interval > 0 else _LONGEST_PAUSE_SECONDS
     pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 16), longest)
     return pause * (1 + chance) / 2
+
+
+def ask_again_seconds(unheard: int) -> float:
+    """How long a wish waits that so many refreshes in a row (1 and up) did not honour."""
+    return min(_ASK_AGAIN_SECONDS * 2.0 ** min(unheard - 1, 16), _LONGEST_PAUSE_SECONDS)

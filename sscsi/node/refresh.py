@@ -60,7 +60,6 @@ _PASSING = frozenset(
         reasons.CLASS_UNAVAILABLE,
     }
 )
-_ASK_AGAIN_SECONDS = 5.0
 _GONE = RefreshResult(outcome=Outcome.FAILED, message="the volume has gone, or was published anew")
 _SOON = RefreshResult(outcome=Outcome.PENDING, message="it is tried again soon")
 
@@ -305,4 +304,4 @@ class Refresher:
         self._plans.fetched(request, record, provider_class, identity, is_first=is_first)
         if not self._asks.is_honoured(record):
             # The class that was used is older than the wish: status-sync was asked a moment ago, or is away.
-            self._schedule.ask(record.target_path, ASK, after_seconds=_ASK_AGAIN_SECONDS)
+            self._schedule.ask_again(record.target_path, ASK)

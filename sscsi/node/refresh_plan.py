@@ -17,7 +17,8 @@ class Plan:
     """`due_at` is when the content is due by the rules. The two others say who may fetch it from when.
 
     Attempts are counted: `begun` so many, and `asked` is the number of the one that somebody waits for, 0 for none. An
-    attempt that began before it was asked for may have missed what the asker means. `asked_for` is when it is to begin.
+    attempt that began before it was asked for may have missed what the asker means. `asked_for` is when it is to begin;
+    `unheard` attempts in a row did not honour the wish.
     """
 
     provider: str
@@ -32,6 +33,7 @@ class Plan:
     asked: int = 0
     asked_by: str = ""
     asked_for: float = 0.0
+    unheard: int = 0
     is_under_way: bool = False
     waits_for: str = ""
 
@@ -40,3 +42,4 @@ class Plan:
         if before is not None:
             self.begun, self.is_under_way = before.begun, before.is_under_way
             self.asked, self.asked_by, self.asked_for = before.asked, before.asked_by, before.asked_for
+            self.unheard = before.unheard

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
 
-from sscsi.core.refresh_due import jitter_seconds, pause_seconds
+from sscsi.core.refresh_due import ask_again_seconds, jitter_seconds, pause_seconds
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
 from sscsi.node.audit import COMMAND
 from sscsi.node.new_record import boottime
@@ -138,7 +138,7 @@ class RefreshSchedule:
                 if plan.clock_at != NEVER:
                     plan.clock_at = plan.kubelet_at
 
-    def ask(self, target_path: str, by: str, *, after_seconds: float = 0.0) -> bool:
+    def ask(self, target_path: str, by: str) -> bool:
         """Have the content fetched soon, whatever its age; False when there is no such volume.
 
         `by` is a trigger of `audit`: whoever asks.
@@ -147,8 +147,16 @@ class RefreshSchedule:
             plan = self._plans.get(target_path)
             if plan is None:
                 return False
-            self._ask(plan, by, after_seconds)
+            plan.unheard = 0
+            self._ask(plan, by)
             return True
+
+    def ask_again(self, target_path: str, by: str) -> None:
+        """What was fetched just now is not what was asked for: once more, a little later each time."""
+        with self._condition:
+            if plan := self._plans.get(target_path):
+                plan.unheard += 1
+                self._ask(plan, by, ask_again_seconds(plan.unheard))
 
     def ask_and_tell(self, target_path: str, by: str) -> "futures.Future[RefreshResult]":
         """As `ask`; the future has what became of the next attempt."""
@@ -242,7 +250,7 @@ class RefreshSchedule:
                 if plan.asked > plan.begun:
                     plan.clock_at = plan.kubelet_at = plan.asked_for
                 elif result.outcome in {Outcome.CHANGED, Outcome.UNCHANGED}:
-                    plan.asked, plan.asked_by = 0, ""
+                    plan.asked, plan.asked_by, plan.unheard = 0, "", 0
             self._wake()
 
     def tell(self, target_path: str, result: RefreshResult) -> None:

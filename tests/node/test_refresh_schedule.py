@@ -229,25 +229,36 @@ class TestAsking:
         schedule.end("/v", FAILED)
         assert future.result(0) == FAILED
 
-    def test_for_later_during_an_attempt_is_not_done_at_its_end(
+    def test_what_was_not_honoured_waits_longer_each_time(
         self, schedule: RefreshSchedule, clock: HandClock
     ) -> None:
+        """While status-sync is away, the class that is known is older than the wish."""
         plan(schedule)
+        schedule.ask("/v", ASK)
+        for seconds in (5.0, 10.0, 20.0, 40.0):
+            schedule.begin("/v")
+            plan(schedule, interval=60 * MINUTE)
+            schedule.ask_again("/v", ASK)
+            schedule.end("/v", UNCHANGED)
+            assert not schedule.is_due_for_kubelet("/v")
+            clock.advance(seconds - 0.1)
+            assert schedule.due() == []
+            clock.advance(0.1)
+            assert schedule.due() == [("/v", "vault")]
+        schedule.ask("/v", ASK)
         schedule.begin("/v")
-        plan(schedule)
-        schedule.ask("/v", ASK, after_seconds=5.0)
+        plan(schedule, interval=60 * MINUTE)
+        schedule.ask_again("/v", ASK)
         schedule.end("/v", UNCHANGED)
-        assert schedule.due() == []
-        assert not schedule.is_due_for_kubelet("/v")
         clock.advance(5.0)
         assert schedule.due() == [("/v", "vault")]
 
-    def test_for_later_takes_nothing_from_one_who_asks_for_now(self, schedule: RefreshSchedule) -> None:
+    def test_again_takes_nothing_from_one_who_asks_for_now(self, schedule: RefreshSchedule) -> None:
         plan(schedule)
         schedule.begin("/v")
         future = schedule.ask_and_tell("/v", COMMAND)
         plan(schedule)
-        schedule.ask("/v", ASK, after_seconds=5.0)
+        schedule.ask_again("/v", ASK)
         schedule.end("/v", UNCHANGED)
         assert schedule.due() == [("/v", "vault")]
         assert schedule.asked_by("/v") == COMMAND

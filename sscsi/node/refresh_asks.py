@@ -73,9 +73,10 @@ def _is_honoured(value: str, honoured: str, record: VolumeRecord) -> bool:
 
 
 def _is_past(value: str, success_time: float) -> bool:
-    """Whether the value is a time (RFC 3339), as is the custom, and the content is younger."""
+    """Whether the value is a time (RFC 3339), as is the custom, and the content is younger than all of that second."""
     try:
         moment = dt.datetime.fromisoformat(value)
     except ValueError:
         return False
-    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() < success_time
+    # `date` leaves fractions out: what was fetched within that second may have been fetched before the wish.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() + 1.0 <= success_time

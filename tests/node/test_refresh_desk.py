@@ -1,5 +1,6 @@
 """Refresh now: by command, and by annotation; each wish is honoured once, whatever dies in between."""
 
+import datetime as dt
 import functools
 from collections.abc import Iterator
 from concurrent import futures
@@ -209,6 +210,13 @@ class TestAnnotations:
         ask(hourly, class_ask("one"), pod_ask("a", "2020-01-01T00:00:00Z"))
         assert refresh(hourly) == [("a", Outcome.UNCHANGED, "")]
         assert len(provider.requests) == 2
+
+    def test_of_the_second_of_the_last_fetch_may_be_newer_than_it(
+        self, hourly: NodeInProcess, provider: FakeProvider
+    ) -> None:
+        publish(hourly, "a")
+        ask(hourly, pod_ask("a", dt.datetime.now(dt.UTC).isoformat(timespec="seconds")))
+        wait_until(lambda: len(provider.requests) == 2, "it is fetched once more")
 
     def test_is_honoured_over_restarts_once(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider

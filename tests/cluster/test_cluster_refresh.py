@@ -1,5 +1,6 @@
 """Refresh where it counts: pods that run on a real kubelet, their Secrets, and what the cluster is told when it fails."""
 
+import datetime as dt
 import time
 from collections.abc import Iterator
 
@@ -68,7 +69,8 @@ def test_the_annotation_of_a_class_or_a_pod_brings_new_content_once_within_the_h
     ):
         wait_until(lambda: one.condition() and other.condition(), "both have their status objects")
         provider.answer, begun = has("second"), time.monotonic()
-        stage.cluster.kubectl("annotate", CLASS_KIND, one.class_name, f"{REFRESH_AT}=the class's")
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        stage.cluster.kubectl("annotate", CLASS_KIND, one.class_name, f"{REFRESH_AT}={now}")
         for pod in (one, other):
             pod.wait_content("second")
         figures.add("refresh-at on a class -> both containers read it", time.monotonic() - begun)

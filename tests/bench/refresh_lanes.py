@@ -5,6 +5,7 @@ interval apart: the rounds of refreshes of one fall into the rest of the others.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
@@ -211,13 +212,12 @@ def _republish(
         errors += node.side.kubelet.publish([volume], in_flight=1).errors
     yield from _wait(begun + seconds - time.monotonic())
     calls = node.store.calls()
+    lately = [call for call in calls if call.ended >= begun - load.interval]
     return Republished(
         seconds=time.monotonic() - begun,
         republished=len(volumes),
         calls=sum(call.begun >= begun for call in calls),
-        shortest_gap=min(
-            gaps(answers((call for call in calls if call.ended >= begun - load.interval), by_volume))
-        ),
+        shortest_gap=min(gaps(answers(lately, by_volume)), default=math.nan),
     ), errors
 
 

@@ -106,7 +106,9 @@ class RefreshReport:
             "at_rest_shared": _rest_document(self.shared.rest, self.load.interval),
             "visible": _percentiles(self.storm.visible, self.load.interval),
             "change_writes": self.storm.change_writes,
-            "republished": dataclasses.asdict(self.storm.republished),
+            "republished": {
+                name: _number(value) for name, value in dataclasses.asdict(self.storm.republished).items()
+            },
             "throttled": {
                 **{k: v for k, v in dataclasses.asdict(self.throttled).items() if k != "errors"},
                 "oldest_ratio": _number(self.throttled.oldest / self.load.interval),

@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 # More than this many mounts on one path is not a race but a mount table gone wrong (users.md: 49,153).
 _MAX_STACKED = 100_000
-
-
 # For a refresh by our own clock that has the volume in hand: it swaps files, which takes milliseconds.
 _LOCK_SECONDS = 1.0
 
@@ -53,7 +51,7 @@ class Unpublisher:
         if not request.target_path:
             raise InvalidRequestError("Target path missing in request")
         path = clean_target_path(request.target_path)
-        with self._volumes.locked(path, wait_seconds=_LOCK_SECONDS, waiting=self._waiting):
+        with self._volumes.locked(path, wait_seconds=self._patience(path), waiting=self._waiting):
             try:
                 mounts = self._unmount_all(path)
                 self._remove_directory(path)
@@ -67,6 +65,11 @@ class Unpublisher:
             "unpublished",
             extra={log_keys.VOLUME_ID: request.volume_id, log_keys.TARGET_PATH: path, log_keys.COUNT: mounts},
         )
+
+    def _patience(self, path: str) -> float:
+        """Seconds to wait for whoever has the volume in hand: none where that may be a provider, which writes there."""
+        record = self._volumes.get(path)
+        return _LOCK_SECONDS if record is None or not record.files else 0.0
 
     def _unmount_all(self, path: str) -> int:
         recorded = self._volumes.get(path) is not None

@@ -15,14 +15,14 @@ SECRETS: Mapping[str, str] = {
     "many-lines": f'{WORD}-first-line\n{WORD} second <line> & "quotes" \\ ü\n  {WORD}-indented\n',
     "json": json.dumps({"clientId": f"{WORD}-client-id", "clientSecret": f"{WORD}~client/secret+="}),
     TOKENS_KEY: json.dumps(
-        {"aud-1": {"token": f"{WORD}.of.secrets", "expirationTimestamp": "2026-11-24T10:00:00Z"}}
+        {"aud-1": {"token": f"{WORD}.of.secrets", "expirationTimestamp": "2126-11-24T10:00:00Z"}}
     ),
 }
 VOLUME_CONTEXT: Mapping[str, str] = {
     TOKENS_KEY: json.dumps(
         {
-            "aud-1": {"token": f"{WORD}.eyJhbGciOi.first", "expirationTimestamp": "2026-11-24T10:00:00Z"},
-            "": {"token": f"{WORD}.eyJhbGciOi.second", "expirationTimestamp": "2026-11-24T10:00:00Z"},
+            "aud-1": {"token": f"{WORD}.eyJhbGciOi.first", "expirationTimestamp": "2126-11-24T10:00:00Z"},
+            "": {"token": f"{WORD}.eyJhbGciOi.second", "expirationTimestamp": "2126-11-24T10:00:00Z"},
         }
     )
 }

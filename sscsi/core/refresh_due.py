@@ -12,6 +12,8 @@ RENEWAL_PART = 10
 _TRIES = 16
 _LONGEST_PAUSE_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 1.0
+WITHOUT_INTERVAL_SECONDS = 300.0
+"""Between two tries of what somebody asked for and has to mend first, where the volume has no interval."""
 # For the class under which a wish is honoured: the room's copy is a moment old, or as old as the API is away.
 _ASK_AGAIN_SECONDS = 5.0
 

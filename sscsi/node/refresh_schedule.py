@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
 
-from sscsi.core.refresh_due import ask_again_seconds, jitter_seconds, pause_seconds
+from sscsi.core.refresh_due import WITHOUT_INTERVAL_SECONDS, ask_again_seconds, jitter_seconds, pause_seconds
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
 from sscsi.node.audit import COMMAND
 from sscsi.node.new_record import boottime
@@ -111,7 +111,10 @@ class RefreshSchedule:
             )
 
     def failed(self, target_path: str, *, passes: bool) -> None:
-        """An attempt failed. What `passes` is tried again soon; the rest after the interval, or when kubelet asks."""
+        """An attempt failed. What `passes` is tried again soon; the rest after the interval, or when kubelet asks.
+
+        Without an interval, what somebody asked for is tried again all the same: kubelet may not call at all then.
+        """
         with self._condition:
             plan = self._plans.get(target_path)
             if plan is None:
@@ -123,11 +126,11 @@ class RefreshSchedule:
                 plan.kubelet_at = next_at
             else:
                 plan.failures = 0
-                interval = max(plan.interval, 0.0)
+                interval = plan.interval if plan.interval > 0 else WITHOUT_INTERVAL_SECONDS
                 next_at = now + interval + jitter_seconds(interval, self._chance())
                 plan.kubelet_at = now
             has_clock = self._own_clock and plan.interval > 0
-            plan.clock_at = next_at if has_clock or (plan.asked and passes) else NEVER
+            plan.clock_at = next_at if has_clock or plan.asked else NEVER
             self._wake()
 
     def put_off(self, target_path: str, seconds: float, waits_for: str) -> None:

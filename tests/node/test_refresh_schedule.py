@@ -2,6 +2,7 @@
 
 import pytest
 
+from sscsi.core.refresh_due import WITHOUT_INTERVAL_SECONDS
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
 from sscsi.node.audit import ASK, COMMAND
 from sscsi.node.refresh_schedule import FOR_KUBELET, NEVER, RefreshSchedule
@@ -216,6 +217,10 @@ class TestAsking:
         schedule.failed("/v", passes=False)
         schedule.end("/v", FAILED)
         assert schedule.is_due_for_kubelet("/v")
+        assert schedule.due() == []
+        # Without rotation, kubelet may have no reason to call.
+        clock.advance(WITHOUT_INTERVAL_SECONDS * 1.05)
+        assert schedule.due() == [("/v", "vault")]
 
     def test_who_asks_during_an_attempt_means_the_next(self, schedule: RefreshSchedule) -> None:
         plan(schedule)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 import re
 
 import pytest
@@ -77,6 +78,24 @@ def changed(**fields: object) -> bytes:
 @given(RECORDS)
 def test_a_record_reads_back_as_it_was(record: VolumeRecord) -> None:
     assert decode(encode(record)) == record
+
+
+def test_a_record_of_the_first_release_is_read() -> None:
+    """Upgrading leaves no volume to be adopted."""
+    added: dict[str, Any] = {
+        "class_ask": "",
+        "class_interval": "",
+        "expiry_time": 0.0,
+        "failing_since": 0.0,
+        "failure_reason": "",
+        "pod_ask": "",
+        "renew_time": 0.0,
+    }
+    document = json.loads(changed(version=1))
+    for name in added:
+        del document[name]
+    assert decode(json.dumps(document).encode()) == dataclasses.replace(RECORD, **added)
+    assert decode(json.dumps({**document, "version": FORMAT_VERSION}).encode()) is None
 
 
 @given(RECORDS)

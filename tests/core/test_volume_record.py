@@ -1,7 +1,7 @@
 import dataclasses
 import json
-from typing import Any
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given

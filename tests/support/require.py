@@ -16,7 +16,7 @@ import pytest
 from tests.support.own_mounts import own_mounts
 
 # What SSCSI_REQUIRE may list.
-NAMES = frozenset({"root", "userns", "go", "csi-sanity", "pypi", "openat2", "cluster", "kube-apiserver"})
+NAMES = frozenset({"root", "userns", "go", "csi-sanity", "pypi", "openat2", "cluster", "kube-apiserver", "promtool"})
 CSI_SANITY = "csi-test-v5.6.0"
 _INSTALL_SANITY = (
     f"GOBIN=~/.cache/sscsi-tools/{CSI_SANITY} "
@@ -81,6 +81,12 @@ def find_kube_apiserver() -> str:
     return ""
 
 
+def _find_promtool() -> str:
+    binaries = (os.environ.get("SSCSI_BIN"), os.path.expanduser("~/.cache/sscsi-cluster/bin"))
+    path = os.pathsep.join(filter(None, (os.environ.get("PATH"), *binaries)))
+    return shutil.which("promtool", path=path) or ""
+
+
 # By name: how it is found, which names in SSCSI_REQUIRE promise it, and how to get it.
 _FINDERS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
     "root": (_find_root, ("root",), "run the tests as root"),
@@ -90,4 +96,5 @@ _FINDERS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
         ("kube-apiserver",),
         "set KUBEBUILDER_ASSETS to a directory with it, etcd and kubectl",
     ),
+    "promtool": (_find_promtool, ("promtool",), "have Prometheus' promtool on PATH"),
 }

@@ -13,7 +13,8 @@ from sscsi.errors import VolumeNotFoundError
 from sscsi.node.audit import ASK, COMMAND
 from sscsi.node.class_cache import ClassCache
 from sscsi.node.refresh_asks import RefreshAsks
-from sscsi.node.refresh_schedule import NEVER, RefreshSchedule
+from sscsi.node.refresh_plan import NEVER
+from sscsi.node.refresh_schedule import RefreshSchedule
 from sscsi.node.volumes import Volumes
 
 

@@ -12,7 +12,8 @@ from sscsi.core.refresh_due import Renewal, due_at
 from sscsi.core.refresh_interval import NodeInterval, choose_interval
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.node.publish_request import PublishRequest
-from sscsi.node.refresh_schedule import NEVER, RefreshSchedule
+from sscsi.node.refresh_plan import NEVER
+from sscsi.node.refresh_schedule import RefreshSchedule
 from sscsi.node.volumes import Volumes
 
 log = logging.getLogger(__name__)

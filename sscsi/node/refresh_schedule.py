@@ -5,14 +5,13 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
 
-from sscsi.core.refresh_due import WITHOUT_INTERVAL_SECONDS, ask_again_seconds, jitter_seconds, pause_seconds
+from sscsi.core.refresh_due import ask_again_seconds, jitter_seconds
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
 from sscsi.node.audit import COMMAND
 from sscsi.node.new_record import boottime
-from sscsi.node.refresh_plan import Plan, PlanView
+from sscsi.node.refresh_plan import NEVER, Plan, PlanView
 from sscsi.node.refresh_waiters import RefreshWaiters
 
-NEVER = float("inf")
 FOR_KUBELET = "kubelet's next call: the room was started since, and has no request of this volume"
 FOR_TOKENS = "kubelet's next call: the service account tokens have expired"
 
@@ -116,21 +115,8 @@ class RefreshSchedule:
         Without an interval, what somebody asked for is tried again all the same: kubelet may not call at all then.
         """
         with self._condition:
-            plan = self._plans.get(target_path)
-            if plan is None:
-                return
-            now = self._clock()
-            if passes:
-                plan.failures += 1
-                next_at = now + pause_seconds(plan.failures, plan.interval, self._chance())
-                plan.kubelet_at = next_at
-            else:
-                plan.failures = 0
-                interval = plan.interval if plan.interval > 0 else WITHOUT_INTERVAL_SECONDS
-                next_at = now + interval + jitter_seconds(interval, self._chance())
-                plan.kubelet_at = now
-            has_clock = self._own_clock and plan.interval > 0
-            plan.clock_at = next_at if has_clock or plan.asked else NEVER
+            if plan := self._plans.get(target_path):
+                plan.failed(self._clock(), passes=passes, own_clock=self._own_clock, chance=self._chance())
             self._wake()
 
     def put_off(self, target_path: str, seconds: float, waits_for: str) -> None:
@@ -226,7 +212,7 @@ class RefreshSchedule:
             plan = self._plans.get(target_path)
             if plan is None or plan.is_under_way:
                 return False
-            self._begin(plan)
+            plan.begin()
             return True
 
     def begin_equals(self, target_path: str) -> list[str]:
@@ -241,7 +227,7 @@ class RefreshSchedule:
                 if other.identity == plan.identity and other.has_request and not other.is_under_way
             ]
             for path in equals:
-                self._begin(self._plans[path])
+                self._plans[path].begin()
             return equals
 
     def end(self, target_path: str, result: RefreshResult) -> None:
@@ -309,16 +295,5 @@ class RefreshSchedule:
         self._condition.notify_all()
 
     def _ask(self, plan: Plan, by: str, after_seconds: float = 0.0) -> None:
-        now = self._clock()
-        at = now + after_seconds
-        if plan.asked > plan.begun:
-            # Somebody else waits for that attempt already: what he asked for holds.
-            at, by = min(at, plan.asked_for), by if plan.asked_by != COMMAND else COMMAND
-        plan.asked, plan.asked_by, plan.asked_for = plan.begun + 1, by, at
-        plan.due_at = min(plan.due_at, now)
-        plan.clock_at = plan.kubelet_at = at
+        plan.ask(self._clock(), by, after_seconds)
         self._wake()
-
-    def _begin(self, plan: Plan) -> None:
-        plan.is_under_way, plan.waits_for = True, ""
-        plan.begun += 1

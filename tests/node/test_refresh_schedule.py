@@ -5,7 +5,8 @@ import pytest
 from sscsi.core.refresh_due import WITHOUT_INTERVAL_SECONDS
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
 from sscsi.node.audit import ASK, COMMAND
-from sscsi.node.refresh_schedule import FOR_KUBELET, NEVER, RefreshSchedule
+from sscsi.node.refresh_plan import NEVER
+from sscsi.node.refresh_schedule import FOR_KUBELET, RefreshSchedule
 from tests.support.hand_clock import HandClock
 
 MINUTE = 60.0

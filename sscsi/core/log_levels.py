@@ -3,6 +3,7 @@
 The numbers are those of Python's logging. Its DEBUG, where libraries speak, is verbosity 10.
 """
 
+ERROR = 40
 INFO = 20
 CALLS = INFO - 2
 """Verbosity 2: each publish and unpublish, also one that changed nothing (upstream's "node publish volume")."""

@@ -26,11 +26,18 @@ _SPACES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029], " ")
 
 
 def clean_message(text: str, sensitive: Iterable[str]) -> str:
-    """`text` with every sensitive value masked, control characters made spaces, cut at 1 KiB of UTF-8.
+    """`text` as of `masked_message`, cut at 1 KiB of UTF-8; masked before anything is cut, so that no half remains."""
+    data = masked_message(text, sensitive).encode()
+    if len(data) <= MAX_BYTES:
+        return data.decode()
+    return data[: MAX_BYTES - 3].decode(errors="ignore") + "..."
+
+
+def masked_message(text: str, sensitive: Iterable[str]) -> str:
+    """`text` with every sensitive value masked and control characters made spaces; for text that is masked again.
 
     A value is found as it is, as JSON writes it inside a string, in base64 of either alphabet, padded or not, and
-    as a URL or a form has it; also where its control characters, or those of the text, were made spaces. Masked
-    before anything is cut, so that no half remains.
+    as a URL or a form has it; also where its control characters, or those of the text, were made spaces.
     """
     values = [value for value in sensitive if len(value.encode(errors="replace")) >= MIN_SENSITIVE_BYTES]
     masked = _mask_quoted(_mask(text, values), values)
@@ -39,10 +46,7 @@ def clean_message(text: str, sensitive: Iterable[str]) -> str:
         value for value in values if len(value) <= len(text) and (text != masked or not value.isprintable())
     ]
     text = _mask(text, [value.translate(_SPACES) for value in again]).strip()
-    data = text.encode(errors="replace")
-    if len(data) <= MAX_BYTES:
-        return data.decode()
-    return data[: MAX_BYTES - 3].decode(errors="ignore") + "..."
+    return text.encode(errors="replace").decode()
 
 
 def sensitive_lines(contents: bytes) -> list[str]:

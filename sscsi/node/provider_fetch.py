@@ -11,7 +11,7 @@ from sscsi.core.fetch_identity import fetch_identity, may_share
 from sscsi.core.file_plan import PlannedFile, check_files
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.provider_request import PERMISSION, attributes_json, secrets_json
-from sscsi.core.redaction import clean_message, sensitive_lines
+from sscsi.core.redaction import clean_message, masked_message, sensitive_lines
 from sscsi.errors import (
     ContentTooLargeError,
     ProviderAnswerError,
@@ -195,7 +195,8 @@ class ProviderFetch:
                     timeout_seconds=deadline.for_others(self._timeout_seconds),
                 )
             if answer.error_code:
-                code = clean_message(answer.error_code, request.sensitive())
+                # Not cut: the content that it may quote is masked later, and half of it would not be found.
+                code = masked_message(answer.error_code, request.sensitive())
                 failure = ProviderAnswerError(f"mount request failed with provider error code {code}")
                 answer = dataclasses.replace(answer, error_code=code)
         except ProviderCallError as error:

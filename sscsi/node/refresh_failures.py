@@ -51,7 +51,7 @@ class RefreshFailures:
         except VolumeBusyError:
             return False
         log.log(
-            log_levels.DECISIONS if failing is None else logging.ERROR,
+            log_levels.DECISIONS if failing is None else log_levels.ERROR,
             "refresh failed, the content stays",
             extra={
                 **_about(record, failing),

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from sscsi.core import log_keys
+from sscsi.core import log_keys, log_levels
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.errors import RecordError, VolumeBusyError
@@ -143,12 +143,15 @@ class Volumes:
         if path not in self._unsaved and _same_but_times(record, self.get(path)):
             self.restore(record)
             return
+        is_news = path not in self._unsaved
         self._unsaved.add(path)
         try:
             if self._store.write(record):
                 self._unsaved.discard(path)
         except RecordError as error:
-            log.error(
+            log.log(
+                # It is tried again at each refresh.
+                log_levels.ERROR if is_news else log_levels.DECISIONS,
                 "a volume has no record; a restart will adopt it",
                 extra={log_keys.TARGET_PATH: record.target_path, log_keys.ERROR: str(error)},
             )

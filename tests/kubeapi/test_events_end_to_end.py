@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -13,7 +13,7 @@ from tests.fakes import fake_provider
 from tests.fakes.fake_provider import FakeProvider
 from tests.kubeapi.adapter import make_pod, put_class
 from tests.kubeapi.kube_api import SERVICE_ACCOUNT, KubeApi
-from tests.support import canaries
+from tests.support import canaries, canary_answers
 from tests.support.node_place import NodePlace, node_place
 from tests.support.node_room import NodeInProcess, clean_environ, publish_request, refusal, room_in_process
 from tests.support.waiting import wait_until
@@ -56,6 +56,12 @@ class Place:
         (event,) = self.kube_api.client().list(path)
         assert canaries.found_in({reason: str(event).encode()}) == []
         return event
+
+    def status_objects(self) -> Sequence[dict[str, Any]]:
+        path = (
+            f"/apis/secrets-store.csi.x-k8s.io/v1/namespaces/{self.namespace}/secretproviderclasspodstatuses"
+        )
+        return self.kube_api.client().list(path)
 
 
 @contextlib.contextmanager
@@ -114,6 +120,21 @@ def test_a_failed_refresh_is_told_though_kubelet_hears_nothing(place: Place) -> 
     place.provider.error = (grpc.StatusCode.UNKNOWN, "the store says no")
     place.publish()
     assert place.event("FailedToRefreshSecrets")["message"].endswith("the store says no")
+
+
+def test_a_failed_refresh_is_told_without_what_the_provider_quotes(place: Place) -> None:
+    put_class(place.kube_api, place.namespace, "app", SPEC)
+    place.publish()
+    answer = canary_answers.answer()
+    answer.error.code = " ".join(["the store says no to", *canaries.of_requests(), *canaries.of_contents()])
+    place.provider.answer = answer
+    place.publish()
+    message = place.event("FailedToRefreshSecrets")["message"]
+    assert "the store says no to ***" in message
+    wait_until(
+        lambda: "ProviderFailed" in str(place.status_objects()), "the condition tells it", seconds=30.0
+    )
+    assert canaries.found_in({"status": str(place.status_objects()).encode()}) == []
 
 
 def test_a_mistake_in_secret_objects_is_told_with_class_and_field(place: Place) -> None:

@@ -16,7 +16,7 @@ from sscsi.pb import sscsi_pb2
 from tests.fakes.fake_provider import FakeProvider
 from tests.fakes.fake_records import FakeRecords
 from tests.fakes.fake_status_sync import FakeStatusSync, make_class
-from tests.support import canaries
+from tests.support import canaries, canary_answers
 from tests.support.node_place import NodePlace
 from tests.support.node_room import NodeClient, NodeInProcess, publish_request, refusal
 from tests.support.one_record import make_record
@@ -167,6 +167,21 @@ class TestPublish:
                 refusal(lambda: node.publish(request))
                 (notice,) = next(watch).notices
                 assert canaries.found_in({"notice": notice.SerializeToString()}) == []
+
+    @pytest.mark.parametrize("quotation", canaries.QUOTATIONS)
+    def test_nor_in_that_of_a_refresh(
+        self, rotating: NodeInProcess, provider: FakeProvider, quotation: str
+    ) -> None:
+        request = publish_request(rotating.place.target_path(), secrets=canaries.SECRETS)
+        request.volume_context.update(canaries.VOLUME_CONTEXT)
+        rotating.publish(request)
+        quoted = [*canaries.of_requests(), *canaries.of_contents()]
+        provider.answer = canary_answers.answer()
+        provider.answer.error.code = " ".join(map(canaries.QUOTATIONS[quotation], quoted))
+        rotating.publish(request)
+        (notice,) = pending(rotating)
+        assert notice.reason == FAILED_REFRESH
+        assert canaries.found_in({"notice": notice.SerializeToString()}) == []
 
 
 @pytest.mark.root

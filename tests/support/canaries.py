@@ -29,6 +29,7 @@ VOLUME_CONTEXT: Mapping[str, str] = {
 CONTENTS: Mapping[str, bytes] = {
     "password": f"{WORD}-content".encode(),
     "certificate": f'-----BEGIN {WORD} <&>-----\n{WORD}+line/one==\n{WORD} line "two"\n'.encode(),
+    "long-line": f"{WORD}-in-a-line-longer-than-what-is-cut-off ".encode() * 5,
     "binary": b"\x00\xff\n" + f"{WORD}-in-binary".encode() + b"\n\xfe",
     "nested/config.json": json.dumps({"key": f"{WORD}-json-value"}, indent=2).encode(),
 }
@@ -44,6 +45,7 @@ QUOTATIONS: Mapping[str, Callable[[str], str]] = {
     "in a form": lambda text: f"cannot use {urllib.parse.quote_plus(text)} here",
     "by its lines": lambda text: " | ".join(text.splitlines()),
     "after a kilobyte": lambda text: "x" * 1000 + text,
+    "across a kilobyte": lambda text: "x" * 900 + text,
 }
 """How a provider may quote a value."""
 

@@ -4,7 +4,7 @@ import sys
 
 from sscsi.core import redaction
 
-redaction.clean_message = lambda text, sensitive: text
+redaction.clean_message = redaction.masked_message = lambda text, sensitive: text
 
 # After that: others take the function by its name.
 from sscsi.node.__main__ import main  # noqa: E402

@@ -48,6 +48,11 @@ class ClassCache:
             return known
         return None
 
+    def last_provider(self, namespace: str, name: str) -> str:
+        """The provider of the class as it was last known, however long ago; empty when it never was."""
+        known = self._entry(namespace, name).known
+        return known.provider if known is not None else ""
+
     def look_again(self, namespace: str, name: str) -> None:
         """The class has changed: it is asked for anew, and is good only while nobody can be asked."""
         self._entry(namespace, name).read_at = float("-inf")

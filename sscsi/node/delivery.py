@@ -99,6 +99,10 @@ class Delivery:
         """Whose calls the request may share; empty: none."""
         return self._provider_fetch.identity(request, provider_class)
 
+    def last_provider(self, request: PublishRequest) -> str:
+        """The provider of the request's class as it was last known; empty when it never was."""
+        return self._classes.last_provider(request.pod_namespace, request.class_name)
+
     def put(
         self,
         tree: VolumeTree,

@@ -139,14 +139,14 @@ class Refresher:
 
         Raises InvalidRequestError and nothing else.
         """
-        path, provider = request.target_path, record.provider
+        path, provider = request.target_path, self._schedule.provider(request.target_path)
         if not self._schedule.is_due_for_kubelet(path):
             if self._schedule.is_pausing(path):
                 self._metrics.provider_call_spared(provider, "backoff")
             return None
         refusal = self._gates.enter(provider, is_forced=self._schedule.is_forced(path))
         if refusal is not None:
-            self.refused(path, refusal, contextlib.nullcontext)
+            self.refused(path, provider, refusal, contextlib.nullcontext)
             return None
         try:
             if not self._schedule.begin(path):
@@ -184,23 +184,23 @@ class Refresher:
                 self._gates.charge(provider)
             self._gates.leave(provider)
 
-    def refused(self, target_path: str, refusal: Refusal, lock: Lock) -> RefreshResult:
-        """The volume is due and its provider is not asked. While its circuit is open, that is a failure like any other.
+    def refused(self, target_path: str, provider: str, refusal: Refusal, lock: Lock) -> RefreshResult:
+        """The volume is due and its `provider` is not asked. While its circuit is open, that is a failure like any other.
 
         `lock` is the volume's, to be entered.
         """
         record = self._volumes.get(target_path)
         if record is None:
             return _GONE
-        self._metrics.provider_call_spared(record.provider, refusal.reason)
+        self._metrics.provider_call_spared(provider, refusal.reason)
         if refusal.reason != CIRCUIT:
             return _SOON
-        trouble = self._gates.trouble(record.provider)
+        trouble = self._gates.trouble(provider)
         text = (
-            f"provider {record.provider!r} is not asked for {refusal.retry_seconds:.0f} s: it failed too often; "
+            f"provider {provider!r} is not asked for {refusal.retry_seconds:.0f} s: it failed too often; "
             f"last: {trouble}"
         )
-        self._schedule.put_off(target_path, refusal.retry_seconds, f"provider {record.provider}: {trouble}")
+        self._schedule.put_off(target_path, refusal.retry_seconds, f"provider {provider}: {trouble}")
         if not record.last_error:
             self._failures.note(record, ProviderCallError(text, code=reasons.UNAVAILABLE), lock)
         return RefreshResult(outcome=Outcome.FAILED, message=text)
@@ -287,6 +287,8 @@ class Refresher:
         if self._is_closing:
             return _SOON
         self._metrics.refresh_failed(attempt.record.provider, error, seconds)
+        if not attempt.record.provider:
+            self._schedule.named(path, self._delivery.last_provider(attempt.request))
         self._schedule.failed(path, passes=failure_reason(error) in _PASSING)
         if not self._failures.note(attempt.record, error, attempt.lock):
             return _GONE

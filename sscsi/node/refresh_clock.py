@@ -85,7 +85,7 @@ class RefreshClock:
                 self._begin(path, provider)
             elif refusal.reason == CIRCUIT:
                 lock = functools.partial(self._volumes.locked, path)
-                self._schedule.tell(path, self._refresher.refused(path, refusal, lock))
+                self._schedule.tell(path, self._refresher.refused(path, provider, refusal, lock))
             else:
                 full.add(provider)
                 pause = min(pause, max(refusal.retry_seconds, _SHORTEST_WAIT_SECONDS))

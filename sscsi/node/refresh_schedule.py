@@ -100,6 +100,18 @@ class RefreshSchedule:
                 plan.has_request, plan.waits_for = True, ""
                 self._wake()
 
+    def named(self, target_path: str, provider: str) -> None:
+        """The provider of an adopted volume is known now: it goes through that one's gate."""
+        with self._condition:
+            if plan := self._plans.get(target_path):
+                plan.provider = provider
+
+    def provider(self, target_path: str) -> str:
+        """Whose gate the volume goes through; empty while nobody knows."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            return plan.provider if plan is not None else ""
+
     def needs_request(self, target_path: str, waits_for: str) -> None:
         """What is kept is of no use any more."""
         with self._condition:

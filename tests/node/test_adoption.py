@@ -5,6 +5,8 @@ import os
 import grpc
 import pytest
 
+from sscsi.node.provider_gates import OPEN_AFTER
+from sscsi.pb import sscsi_pb2
 from tests.fakes.fake_provider import FakeProvider, files_answer
 from tests.fakes.fake_status_sync import FakeStatusSync
 from tests.support.disks import SOME_GID
@@ -12,12 +14,25 @@ from tests.support.node_place import NodePlace
 from tests.support.node_room import NodeInProcess, publish_request, refusal, room_in_process
 from tests.support.volume_state import View, pod_view
 from tests.support.volume_wrecks import litter_volume, upstream_volume
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.root
 
 ROTATION = ("--enable-secret-rotation", "--rotation-poll-interval=0")
 UPSTREAMS: View = {"user": (0o644, b"admin"), "tls/key": (0o400, b"\x00"), "none": (0, b"")}
 FETCHED: View = {"secret": (0o644, b"first content")}
+
+
+def spared(node: NodeInProcess, provider: str, reason: str) -> float:
+    """Calls to the provider that were put off for the reason."""
+    families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10).families
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if family.name == "sscsi_refreshes_put_off_total"
+        and {label.name: label.value for label in sample.labels} == {"provider": provider, "reason": reason}
+    )
 
 
 class TestUpstreamsVolume:
@@ -48,6 +63,25 @@ class TestUpstreamsVolume:
         assert len(provider.requests) == 1
         record = place.record()
         assert (record.adopted, record.object_versions) == (False, (("secret", "v1"),))
+
+    def test_its_provider_is_spared_while_it_is_away_though_no_record_names_it(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        provider.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down")
+        pods = [f"pod-{number}" for number in range(OPEN_AFTER)]
+        for pod in pods:
+            upstream_volume(place.target_path(pod), UPSTREAMS)
+        with room_in_process(place, "--enable-secret-rotation", "--rotation-poll-interval=1s") as node:
+            for pod in pods:
+                node.publish(publish_request(place.target_path(pod), pod=pod, pod_uid=pod))
+            wait_until(lambda: spared(node, "fake", "circuit") > 0, "the open circuit keeps calls from it")
+            assert pod_view(place.target_path(pods[0])) == UPSTREAMS
+            provider.error = None
+            wait_until(
+                lambda: all(pod_view(place.target_path(pod)) == FETCHED for pod in pods),
+                "all are fetched",
+                seconds=30,
+            )
 
     def test_its_first_refresh_names_no_version_and_the_next_one_does(
         self, rotating: NodeInProcess, provider: FakeProvider

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tests.deploy import promql
+from tests.deploy.promql_values import evaluate
 from tests.livenessprobe.metrics_text import parse
 from tests.support.checkout import ROOT
 
@@ -89,7 +90,7 @@ def firing(rule: Rule, scrapes: Scrapes) -> dict[int, promql.Vector]:
     active: dict[promql.Labels, int] = {}
     found: dict[int, promql.Vector] = {}
     for at in scrapes.times:
-        vector = promql.evaluate(rule.expression, known(rule, scrapes), at)
+        vector = evaluate(rule.expression, known(rule, scrapes), at)
         active = {labels: active.get(labels, at) for labels in vector}
         if fires := {labels: vector[labels] for labels, since in active.items() if at - since >= rule.hold}:
             found[at] = fires

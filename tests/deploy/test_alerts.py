@@ -6,6 +6,7 @@ import pytest
 
 from tests.deploy import promql
 from tests.deploy.faults import FAULTS, HEALTHY_MINUTES, scrapes_of
+from tests.deploy.promql_values import evaluate
 from tests.deploy.rule_file import STEP, Rule, firing, rules
 
 RULES = rules()
@@ -44,7 +45,7 @@ class TestEvaluator:
     """Cases that no rule has now; test_promtool.py compares the rest."""
 
     def at_180(self, text: str) -> promql.Vector:
-        return promql.evaluate(promql.parse(text), SERIES, 180)
+        return evaluate(promql.parse(text), SERIES, 180)
 
     def test_a_counter_that_began_anew_did_not_go_down(self) -> None:
         # 3, then from 0 to 1, then 3; the window is open on its left, and the value of 0 s is outside.

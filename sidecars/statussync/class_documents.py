@@ -55,19 +55,23 @@ def read_definitions(file_name: str, content: bytes) -> list[Definition]:
 
     A file that can't be read to its end yields one last definition, without a name, that says where and why.
     """
-    definitions: list[Definition] = []
+    return [definition for definition, _ in read_with_nodes(file_name, content)]
+
+
+def read_with_nodes(file_name: str, content: bytes) -> Iterator[tuple[Definition, yaml.Node | None]]:
+    """As `read_definitions`, each with its document, which knows the line of every field; None where there is none."""
     try:
         text = content.decode("utf-8").removeprefix(_BYTE_ORDER_MARK)
         if file_name.endswith(".json"):
             text = _json_as_yaml(text)
         for root in yaml_nodes.documents(text):
-            definitions += [_definition(file_name, node) for node in _class_nodes(root)]
+            for node in _class_nodes(root):
+                yield _definition(file_name, node), node
     except UnicodeDecodeError as error:
         place = f"{file_name}:{content.count(bytes([10]), 0, error.start) + 1}"
-        definitions.append(_broken(None, place, f"{place}: not UTF-8"))
+        yield _broken(None, place, f"{place}: not UTF-8"), None
     except DocumentError as error:
-        definitions.append(_broken(None, _place(file_name, error), _text(file_name, error)))
-    return definitions
+        yield _broken(None, _place(file_name, error), _text(file_name, error)), None
 
 
 def _json_as_yaml(text: str) -> str:

@@ -20,7 +20,7 @@ from sscsi.ports import ClassName
 log = logging.getLogger(__name__)
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-_MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_FILE_BYTES = 4 * 1024 * 1024
 # A file changed within the granularity of its own time stamp looks unchanged: a stamp this young proves nothing.
 _SETTLED_SECONDS = 2.0
 _MAX_HINTS = 3
@@ -59,7 +59,7 @@ class ClassFiles:
         definitions = self._by_name.get((namespace, name), [])
         if not definitions:
             raise ClassNotFoundError(f'{KIND}.{GROUP} "{name}" not found{self._hints(namespace, name)}')
-        problem = _problem(definitions)
+        problem = problem_of(definitions)
         if problem or definitions[0].spc is None:
             raise ClassInvalidError(f"{KIND} {namespace}/{name} can't be used: {problem}")
         return definitions[0].spc
@@ -84,7 +84,7 @@ class ClassFiles:
 
     def _scan(self) -> None:
         try:
-            files = {name: self._read(name, status) for name, status in _class_files(self._directory)}
+            files = {name: self._read(name, status) for name, status in class_files_in(self._directory)}
         except OSError as error:
             raise ClusterUnavailableError(
                 f"cannot read the classes in {self._directory!r}: {errno.errorcode.get(error.errno or 0)}"
@@ -108,10 +108,10 @@ class ClassFiles:
         if known is not None and known.signature == signature:
             return known
         settled = self._now() - max(status.st_mtime, status.st_ctime) > _SETTLED_SECONDS
-        if status.st_size > _MAX_FILE_BYTES:
-            return _unreadable(name, f"{name}: larger than {_MAX_FILE_BYTES} bytes; split it")
+        if status.st_size > MAX_FILE_BYTES:
+            return _unreadable(name, f"{name}: larger than {MAX_FILE_BYTES} bytes; split it")
         try:
-            content = _content(os.path.join(self._directory, name))
+            content = content_of(os.path.join(self._directory, name))
         except OSError as error:
             # One file without rights, or just renamed, is no reason to lose the others.
             problem = f"{name}: can't be read: {errno.errorcode.get(error.errno or 0)}"
@@ -132,7 +132,9 @@ class ClassFiles:
     def _say_what_is_wrong(self) -> None:
         """One log line for each problem, when it is new and when all are gone."""
         problems = {definition.problem for definition in self._nameless}
-        problems |= {problem for definitions in self._by_name.values() if (problem := _problem(definitions))}
+        problems |= {
+            problem for definitions in self._by_name.values() if (problem := problem_of(definitions))
+        }
         for problem in sorted(problems - self._said):
             log.warning("a class can't be used", extra={log_keys.REASON: problem})
         if self._said and not problems:
@@ -140,14 +142,15 @@ class ClassFiles:
         self._said = problems
 
 
-def _problem(definitions: list[Definition]) -> str:
+def problem_of(definitions: list[Definition]) -> str:
+    """Why the class with these definitions can't be used; empty when it can."""
     if len(definitions) > 1:
         places = " and ".join(definition.place for definition in definitions)
         return f"it is defined more than once, in {places}; remove all but one"
     return definitions[0].problem
 
 
-def _class_files(directory: str) -> Iterator[tuple[str, os.stat_result]]:
+def class_files_in(directory: str) -> Iterator[tuple[str, os.stat_result]]:
     """Name and status of each class file; links are followed, as a mounted ConfigMap is made of them."""
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -169,9 +172,10 @@ def _link_target(entry: os.DirEntry[str]) -> os.stat_result | None:
         return None
 
 
-def _content(path: str) -> bytes:
+def content_of(path: str) -> bytes:
+    """The first MAX_FILE_BYTES of a file; a FIFO yields nothing. Raises OSError."""
     with open(path, "rb", opener=_open_without_waiting) as file:
-        return file.read(_MAX_FILE_BYTES)
+        return file.read(MAX_FILE_BYTES)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

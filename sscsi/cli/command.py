@@ -26,12 +26,12 @@ def parse(
     *,
     argument: Argument | None = None,
 ) -> Flags:
-    """The flags, `timeout` among them; `about` is what `--help` says first. Raises ConfigError, HelpRequestedError."""
+    """The flags; `timeout`, where it is among them, is more than 0. `about` is what `--help` says first. Raises ConfigError, HelpRequestedError."""
     try:
         parsed = flags.parse(program, known, argv, environ, argument=argument)
     except HelpRequestedError as request:
         raise HelpRequestedError("\n".join([*textwrap.wrap(about, width=100), "", str(request)])) from None
-    if parsed.seconds("timeout") <= 0:
+    if any(flag.name == "timeout" for flag in known) and parsed.seconds("timeout") <= 0:
         raise ConfigError("flag --timeout must be more than 0")
     return parsed
 

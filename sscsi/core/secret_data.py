@@ -95,6 +95,15 @@ def object_names(spc: SecretProviderClass, index: int) -> Sequence[str] | None:
     return sorted({item.object_name.strip() for item in data}) if data else None
 
 
+def keys_from(spc: SecretProviderClass, index: int, names: Iterable[str]) -> dict[str, str]:
+    """Which key of the Secret for entry `index` comes from which file, when the volume has the files `names`.
+
+    Raises SecretDataError.
+    """
+    files = dict.fromkeys(names, b"")
+    return {item.key.strip(): item.object_name.strip() for _, item in _items(spc, index, files)}
+
+
 def build_secret(
     spc: SecretProviderClass,
     index: int,

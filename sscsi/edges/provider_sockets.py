@@ -190,6 +190,11 @@ class ProviderSockets:
         return sorted(name for name in names if _NAME.fullmatch(name))
 
 
+def is_provider_name(name: str) -> bool:
+    """Whether a provider can have this name (upstream's rule)."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _message(request: ProviderRequest) -> provider_pb2.MountRequest:
     return provider_pb2.MountRequest(
         attributes=request.attributes,

@@ -35,10 +35,14 @@ class Flag:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """The one word beside the flags that a command may take, anywhere among them, or after `--` when it begins with a dash."""
+    """The one word beside the flags that a command may take, anywhere among them, or after `--` when it begins with a dash.
+
+    With `repeats`, any number of them.
+    """
 
     name: str
     help: str
+    repeats: bool = False
 
 
 class TextRequestedError(Exception):
@@ -57,13 +61,18 @@ class Flags:
         values: Mapping[str, Value],
         given: frozenset[str],
         without_effect: Sequence[Flag],
-        argument: str | None,
+        words: Sequence[str],
     ) -> None:
-        self.argument = argument
-        """The word beside the flags; None: it was not given."""
+        self.words = tuple(words)
+        """The words beside the flags."""
         self._values = values
         self._given = given
         self._without_effect = without_effect
+
+    @property
+    def argument(self) -> str | None:
+        """The word beside the flags; None: it was not given."""
+        return self.words[0] if self.words else None
 
     def is_given(self, name: str) -> bool:
         """Whether the flag is on the command line itself."""
@@ -113,7 +122,7 @@ def parse(
         else:
             values[flag.name] = flag.default
     without_effect = [by_name[name] for name in texts if by_name[name].no_effect]
-    return Flags(values, frozenset(texts), without_effect, words[0] if words else None)
+    return Flags(values, frozenset(texts), without_effect, words)
 
 
 def _split(
@@ -144,7 +153,7 @@ def _split(
 def _keep_word(word: str, words: list[str], argument: Argument | None) -> None:
     if argument is None:
         raise ConfigError(f"unexpected argument {word!r}; every setting is a flag, see --help")
-    if words:
+    if words and not argument.repeats:
         raise ConfigError(
             f"unexpected argument {word!r}: {argument.name} is {words[0]!r} already; see --help"
         )
@@ -181,7 +190,10 @@ def _integer(text: str) -> int:
 
 def usage(program: str, flags: Sequence[Flag], argument: Argument | None = None) -> str:
     """The text of `--help`."""
-    lines = [f"Usage: {program}{f' {argument.name}' if argument else ''} [flags]", ""]
+    lines = [
+        f"Usage: {program}{f' {argument.name}' if argument else ''}{'...' if argument and argument.repeats else ''} [flags]",
+        "",
+    ]
     if argument:
         lines += [*textwrap.wrap(f"{argument.name}: {argument.help}", width=100), ""]
     lines.append("Flags, with one dash or two:")

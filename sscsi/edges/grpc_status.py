@@ -170,8 +170,12 @@ def _report(
 ) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, errors.SscsiError):
         code, text = status_of(error, answers), _fit(str(error))
-        level = log_levels.DECISIONS if type(error) in answers else log_levels.ERROR
-        log.log(level, "%s failed", name, extra={**_fields(name, request, code, begun), log_keys.ERROR: text})
+        log.log(
+            log_levels.DECISIONS if type(error) in answers else log_levels.ERROR,
+            "%s failed",
+            name,
+            extra={**_fields(name, request, code, begun), log_keys.ERROR: text},
+        )
         return code, text
     code = grpc.StatusCode.INTERNAL
     log.error("%s failed unexpectedly", name, extra=_fields(name, request, code, begun), exc_info=error)

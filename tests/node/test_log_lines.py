@@ -12,6 +12,7 @@ import pytest
 from sscsi.pb import csi_pb2, sscsi_pb2
 from tests.fakes.fake_provider import FakeProvider, files_answer
 from tests.fakes.fake_status_sync import FakeStatusSync
+from tests.support import log_table
 from tests.support.node_place import NodePlace
 from tests.support.node_room import NodeProcess, node_process, publish_request
 from tests.support.waiting import wait_until
@@ -32,7 +33,9 @@ class Log:
         self._seen = len(self._node.log().splitlines())
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._node.log().splitlines()[self._seen :]]
+        found = [json.loads(line) for line in self._node.log().splitlines()[self._seen :]]
+        assert [misfit for line in found for misfit in log_table.misfits(line)] == []
+        return found
 
     def messages(self) -> "Counter[str]":
         return Counter(line["message"] for line in self.lines())

@@ -20,7 +20,7 @@ from sscsi.pb import provider_pb2, sscsi_pb2, sscsi_pb2_grpc
 from tests.cli.fake_node import sscsi
 from tests.fakes import fake_provider
 from tests.fakes.fake_provider import FakeProvider, files_answer
-from tests.support import canaries, canary_answers, canary_rooms
+from tests.support import canaries, canary_answers, canary_rooms, log_table
 from tests.support.appliance_place import free_address
 from tests.support.node_place import NodePlace, node_place
 from tests.support.node_room import NODE, NodeProcess, node_process, publish_request
@@ -325,6 +325,9 @@ def test_a_canary_is_in_no_outlet_whatever_becomes_of_refreshes(
         for line in (b"refresh failed, the content stays", b"refreshed again, after failures", b"refreshed"):
             assert line in told
         assert f'trigger{chr(34) + ": " if log_flags else "="}"{trigger}"'.encode() in told
+        if log_flags:
+            lines = [json.loads(line) for line in told.splitlines()]
+            assert [misfit for line in lines for misfit in log_table.misfits(line)] == []
         (audit,) = made.audit_log().values()
         assert b'"event":"refreshed"' in audit
         assert b'"shared":true' in audit

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sscsi.core.room_status import RoomStatus
 from sscsi.errors import ProviderCallError, ProviderNotFoundError
+from sscsi.node.provider_gates import OPEN_AFTER
 from tests.deploy.rule_file import Scrapes
 from tests.deploy.simulated_node import PROVIDER, SimulatedNode, Volume
 
@@ -89,10 +90,13 @@ def _away(node: SimulatedNode, minute: int) -> None:
 
 def _away_without_volumes(node: SimulatedNode, minute: int) -> None:
     """Long ago; whoever used the provider is gone, and nobody asks it again."""
-    if minute < 6:
+    if minute == 0:
         node.volumes = []
         node.fetch_error = _UNAVAILABLE
-        node.fetch()
+        for _ in range(OPEN_AFTER):
+            node.fetch()
+        # A circuit that stayed closed would make this fault none.
+        assert node.circuits()[PROVIDER]
 
 
 def _class_is_wrong(node: SimulatedNode, minute: int) -> None:

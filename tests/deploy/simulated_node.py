@@ -1,6 +1,7 @@
 """A node whose rooms count what they would, minute by minute: the real counters, gates and gauges on a hand-driven clock."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from sidecars.livenessprobe.appliance_metrics import room_families, watchdog_families
 from sidecars.livenessprobe.call_metrics import CallMetrics
@@ -73,6 +74,10 @@ class SimulatedNode:
         self._observer.provider_called(PROVIDER, self.fetch_error, 0.05, volume_id="volume")
         return self.fetch_error
 
+    def circuits(self) -> Mapping[str, bool]:
+        """By provider: whether its circuit is open."""
+        return self._gates.circuits()
+
     def change_program(self, name: str, **changes: object) -> None:
         """Other figures of a program: fields of ProgramState."""
         self.programs[name] = dataclasses.replace(self.programs[name], **changes)  # type: ignore[arg-type]
@@ -83,7 +88,7 @@ class SimulatedNode:
             "node": [
                 *self.metrics.families(),
                 *volume_families([self._figures(volume) for volume in self.volumes], self.now),
-                *circuit_families(self._gates.circuits()),
+                *circuit_families(self.circuits()),
             ],
             "statussync": self.sync.families(queue_depth=self.queue_depth, problems=self.sync_problems),
             "registrar": registration_families(Standing(endpoint="/csi.sock", registrations=1)),

@@ -56,6 +56,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     )
     _prepare(complete, variables)
     os.environ.update(variables)
+    # supervisord tries a temporary directory out before it reads its file; a read-only root has none but this.
+    os.environ.setdefault("TMPDIR", complete.node.run_directory)
     import_shared()
     # Imported here: supervisord is 15 MiB that neither --help nor --print-env needs.
     from sscsi.cli.supervise import supervise  # noqa: PLC0415

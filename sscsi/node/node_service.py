@@ -1,6 +1,7 @@
 """CSI Node: the RPCs of kubelet. Checks here, work in `publish`, `unpublish`."""
 
 import contextlib
+from collections.abc import Callable
 
 import grpc
 
@@ -25,7 +26,10 @@ _CAPABILITIES = csi_pb2.NodeGetCapabilitiesResponse(
 
 
 class NodeService(csi_pb2_grpc.NodeServicer):
-    """The Node service. Errors are raised; the interceptor makes statuses of them."""
+    """The Node service. Errors are raised; the interceptor makes statuses of them.
+
+    `announce` is called when a publish is likely to follow.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         publisher: Publisher,
         unpublisher: Unpublisher,
         metrics: NodeMetrics,
+        announce: Callable[[], None],
         mounter: Mounter,
         trees: FileTrees,
         volumes: Volumes,
@@ -42,6 +47,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         self._publisher = publisher
         self._unpublisher = unpublisher
         self._metrics = metrics
+        self._announce = announce
         self._mounter = mounter
         self._trees = trees
         self._volumes = volumes
@@ -66,6 +72,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
     def NodeGetCapabilities(
         self, _request: csi_pb2.NodeGetCapabilitiesRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.NodeGetCapabilitiesResponse:
+        self._announce()
         return _CAPABILITIES
 
     def NodeGetInfo(

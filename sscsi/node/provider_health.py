@@ -119,7 +119,7 @@ class ProviderHealth:
                 self.check()
             except RuntimeError as error:
                 # The machine gives no more threads: what was found last stands until it does.
-                log.error("the providers can't be asked now", extra={log_keys.ERROR: str(error)})
+                log.error("the providers can't be asked now", exc_info=error)
             self._stop.wait(self._interval_seconds)
 
     def _ask(self, provider: str) -> ProviderState | None:

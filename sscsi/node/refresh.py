@@ -60,6 +60,8 @@ _PASSING = frozenset(
         reasons.CLASS_UNAVAILABLE,
     }
 )
+# A provider that writes into the volume itself has it until its call ends, and a pod that is deleted waits for that.
+_SELF_WRITING_SECONDS = 30.0
 _GONE = RefreshResult(outcome=Outcome.FAILED, message="the volume has gone, or was published anew")
 _SOON = RefreshResult(outcome=Outcome.PENDING, message="it is tried again soon")
 
@@ -124,6 +126,10 @@ class Refresher:
         path = request.target_path
         is_first, record = self._kept.get(path) is None, self._volumes.get(path)
         self._kept.keep(request)
+        if self._volumes.get(path) is None:
+            # It went just now: nobody will forget this request any more.
+            self._kept.forget(path)
+            return
         if is_first and record is not None:
             self._plans.found(record, request)
         self._schedule.request_kept(path)
@@ -213,6 +219,8 @@ class Refresher:
         self, request: PublishRequest, record: VolumeRecord, moment: Moment, timeout_seconds: float
     ) -> Attempt:
         path = record.target_path
+        if record.files:
+            timeout_seconds = min(timeout_seconds, _SELF_WRITING_SECONDS)
         return Attempt(
             request=request,
             record=record,

@@ -5,7 +5,6 @@ tells which value its content honours. So nothing is lost when a room dies, and 
 """
 
 import dataclasses
-import datetime as dt
 import threading
 from collections.abc import Iterable
 
@@ -63,20 +62,4 @@ class RefreshAsks:
         with self._lock:
             of_class = self._of_classes.get((record.pod_namespace, record.class_name), "")
             of_pod = self._of_pods.get(record.pod_uid, "")
-        return _is_honoured(of_class, record.class_ask, record) and _is_honoured(
-            of_pod, record.pod_ask, record
-        )
-
-
-def _is_honoured(value: str, honoured: str, record: VolumeRecord) -> bool:
-    return not value or value == honoured or _is_past(value, record.success_time)
-
-
-def _is_past(value: str, success_time: float) -> bool:
-    """Whether the value is a time (RFC 3339), as is the custom, and the content is younger than all of that second."""
-    try:
-        moment = dt.datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    # `date` leaves fractions out: what was fetched within that second may have been fetched before the wish.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() + 1.0 <= success_time
+        return of_class in {"", record.class_ask} and of_pod in {"", record.pod_ask}

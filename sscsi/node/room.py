@@ -136,6 +136,7 @@ class NodeRoom:
                 waiting=blocked_here,
             ),
             metrics=self._metrics,
+            announce=self._refreshes.approaches.announce,
             mounter=mounter,
             trees=trees,
             volumes=self._volumes,

@@ -16,6 +16,8 @@ from sscsi.ports import ProviderAnswer
 GATHER_SECONDS = 0.5
 QUIET_SECONDS = 0.05
 _STEP_SECONDS = 0.002
+# Calls of kubelet's before a publish.
+_ANNOUNCEMENTS = 2
 _NEVER = threading.Event()
 
 Ask = Callable[[], ProviderAnswer]
@@ -50,21 +52,40 @@ class _Call:
 
 
 class Approaches:
-    """How many publishes have begun and not come to their call yet: perhaps they are about to ask the same."""
+    """How many publishes have begun and not come to their call yet, or are announced: perhaps they are about to ask the same.
 
-    def __init__(self) -> None:
+    Kubelet asks for the capabilities twice before each publish (sidecars reference, C7). `clock` is monotonic, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._count = 0
+        self._announced = 0
+        self._announced_at = float("-inf")
 
     @property
     def count(self) -> int:
-        return self._count
+        """Those on the way; of those announced, the ones that are due any moment."""
+        with self._lock:
+            announced = self._announced if self._is_fresh() else 0
+            return self._count + announced // _ANNOUNCEMENTS
+
+    def announce(self) -> None:
+        """Kubelet asked for the capabilities: a publish follows, or nothing, where it was for statistics."""
+        with self._lock:
+            self._announced = (self._announced if self._is_fresh() else 0) + 1
+            self._announced_at = self._clock()
 
     def begin(self) -> "Approach":
         """One more; until its `end`."""
         with self._lock:
             self._count += 1
+            self._announced = max(self._announced - _ANNOUNCEMENTS, 0)
         return Approach(self._end)
+
+    def _is_fresh(self) -> bool:
+        return self._clock() - self._announced_at < QUIET_SECONDS
 
     def _end(self) -> None:
         with self._lock:

@@ -1,6 +1,5 @@
 """Refresh now: by command, and by annotation; each wish is honoured once, whatever dies in between."""
 
-import datetime as dt
 import functools
 from collections.abc import Iterator
 from concurrent import futures
@@ -202,21 +201,25 @@ class TestAnnotations:
             published.result()
         wait_until(lambda: len(provider.requests) == 2, "it is fetched once more")
 
-    def test_that_was_there_before_the_volume_asks_for_nothing(
+    def test_of_a_class_that_was_there_before_the_volume_asks_for_nothing(
         self, hourly: NodeInProcess, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
         self.annotate_class(status_sync, "one")
         publish(hourly, "a")
-        ask(hourly, class_ask("one"), pod_ask("a", "2020-01-01T00:00:00Z"))
+        ask(hourly, class_ask("one"))
         assert refresh(hourly) == [("a", Outcome.UNCHANGED, "")]
         assert len(provider.requests) == 2
 
-    def test_of_the_second_of_the_last_fetch_may_be_newer_than_it(
-        self, hourly: NodeInProcess, provider: FakeProvider
+    @pytest.mark.parametrize("value", ["2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"])
+    def test_is_honoured_whatever_time_it_tells(
+        self, hourly: NodeInProcess, provider: FakeProvider, value: str
     ) -> None:
         publish(hourly, "a")
-        ask(hourly, pod_ask("a", dt.datetime.now(dt.UTC).isoformat(timespec="seconds")))
+        ask(hourly, pod_ask("a", value))
         wait_until(lambda: len(provider.requests) == 2, "it is fetched once more")
+        ask(hourly, pod_ask("a", value))
+        publish(hourly, "a")
+        assert len(provider.requests) == 2
 
     def test_is_honoured_over_restarts_once(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider

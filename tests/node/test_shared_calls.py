@@ -189,6 +189,25 @@ class TestApproaches:
         second.end()
         assert approaches.count == 0
 
+    def test_kubelets_questions_before_a_publish_announce_it_for_a_moment(self) -> None:
+        clock = HandClock()
+        approaches = Approaches(clock)
+        approaches.announce()
+        assert approaches.count == 0
+        approaches.announce()
+        assert approaches.count == 1
+        approach = approaches.begin()
+        assert approaches.count == 1
+        for _ in range(10):
+            approaches.announce()
+        assert approaches.count == 6
+        approach.end()
+        assert approaches.count == 5
+        clock.advance(QUIET_SECONDS + 0.001)
+        assert approaches.count == 0
+        approaches.announce()
+        assert approaches.count == 0
+
 
 class TestGathering:
     @pytest.mark.parametrize(

@@ -155,13 +155,10 @@ class Appliance:
     def answers(self) -> dict[str, bytes]:
         return {f"answer {number}": answer for number, answer in enumerate(self.refreshes)}
 
-    def room_status(self) -> dict[str, bytes]:
-        texts = {}
-        for room in ("node", "statussync"):
-            channel = self.node.channel(f"{self.place.run_directory}/{room}-state.sock")
-            answer = sscsi_pb2_grpc.RoomStub(channel).Status(sscsi_pb2.RoomStatusRequest(), timeout=20)
-            texts[room] = answer.SerializeToString()
-        return texts
+    def room_status(self, room: str) -> dict[str, bytes]:
+        channel = self.node.channel(f"{self.place.run_directory}/{room}-state.sock")
+        answer = sscsi_pb2_grpc.RoomStub(channel).Status(sscsi_pb2.RoomStatusRequest(), timeout=20)
+        return {room: answer.SerializeToString()}
 
     def processes(self) -> dict[str, bytes]:
         return canaries.process_texts(self._pids)
@@ -176,7 +173,8 @@ OUTLETS: dict[str, Callable[[Appliance], dict[str, bytes]]] = {
     "sscsi who --json": lambda at: at.command("who", "--match=*", "--json"),
     "Volumes.Refresh": Appliance.answers,
     "Volumes.Watch": Appliance.watched,
-    "Room.Status": Appliance.room_status,
+    "Room.Status of node": lambda at: at.room_status("node"),
+    "Room.Status of status-sync": lambda at: at.room_status("statussync"),
     "log of node": lambda at: at.log("node"),
     "log of status-sync": lambda at: at.log("statussync"),
     "log of livenessprobe": lambda at: at.log("livenessprobe"),
@@ -218,7 +216,8 @@ def appliance(
         node_process(
             place,
             *("--enable-secret-rotation", "-v=10", "--content-limit=65536"),
-            *("--provider-health-check-interval=200ms", f"--audit-log={audit_path(place)}"),
+            *("--provider-health-check", "--provider-health-check-interval=200ms"),
+            f"--audit-log={audit_path(place)}",
             *log_flags,
             *flags,
             command=command,
@@ -344,7 +343,9 @@ def test_a_canary_in_a_name_is_found_in_every_outlet_that_has_names() -> None:
         made.publish(1, name, pod=canaries.WORD)
         made.refresh()
         wait_until(lambda: canary_rooms.status_objects(made.place), "there is a status object")
-        wait_until(lambda: canaries.found_in(made.room_status()), "the node room has asked the provider")
+        wait_until(
+            lambda: canaries.found_in(made.room_status("node")), "the node room has asked the provider"
+        )
         wait_until(lambda: canaries.found_in(made.page("/metrics")), "the figures are there")
         found = found_by_outlet([made.look()])
     assert found.keys() == OUTLETS.keys() - _OUR_WORDS

@@ -16,12 +16,14 @@ _USAGE = """Usage: sscsi COMMAND [flags]
   sscsi status   tell whether the appliance on this node is well, and why not
   sscsi refresh  have the content of volumes fetched now: of all, of a class or of a pod
   sscsi who      tell which pods on this node hold which version of an object
+  sscsi doctor   check what the appliance needs of this node and its cluster, and tell the cure of what is amiss
+  sscsi lint     check files of SecretProviderClasses, without a cluster
   sscsi demo     show a secret arrive in a volume, change and go, on this machine, without a cluster
 
 sscsi COMMAND --help has the flags; sscsi --version tells the version."""
 
 # Each is a module of its name here.
-_OTHERS = frozenset({"status", "refresh", "who", "demo"})
+_OTHERS = frozenset({"status", "refresh", "who", "doctor", "lint", "demo"})
 
 
 def main() -> int:

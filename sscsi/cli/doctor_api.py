@@ -1,0 +1,312 @@
+"""What the API server knows of the driver, asked with status-sync's own credentials."""
+
+import dataclasses
+import email.utils
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sscsi.cli.doctor_finding import Word, fail, ok, skip, warn
+from sscsi.cli.doctor_place import Place
+from sscsi.core.class_fields import CLASS_FIELDS, STATUS_FIELDS, schema_fields
+from sscsi.core.pod_status import KIND as STATUS_KIND
+from sscsi.core.provider_class import GROUP, VERSIONS
+from sscsi.core.provider_class import KIND as CLASS_KIND
+from sscsi.errors import ClusterUnavailableError, ConfigError
+
+_SMALL_SKEW_SECONDS, _LARGE_SKEW_SECONDS = 5.0, 60.0
+_FORBIDDEN, _NOT_FOUND = 403, 404
+_STORAGE_VERSION = VERSIONS[0]
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_APPLY_CRDS = "kubectl apply --server-side -f deploy/crds"
+_FIELDS = {CLASS_KIND: CLASS_FIELDS, STATUS_KIND: STATUS_FIELDS}
+
+RIGHTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (GROUP, "secretproviderclasses", ("list", "watch")),
+    (GROUP, "secretproviderclasspodstatuses", ("create", "delete", "get", "list", "patch", "watch")),
+    ("", "pods", ("get",)),
+    ("", "events", ("create", "patch")),
+)
+"""Group, resource and verbs that status-sync can't do without (deploy/rbac.yaml; a test compares them)."""
+POD_WATCH: tuple[str, str, tuple[str, ...]] = ("", "pods", ("list", "watch"))
+"""Only for the annotation by which a pod asks for a refresh."""
+SYNC_RIGHTS: tuple[str, str, tuple[str, ...]] = ("", "secrets", ("create", "delete", "get", "patch"))
+"""Only for `secretObjects` (deploy/rbac-secretprovidersyncing.yaml)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer of the API server: code, object (empty when it is none), its `Date` and the moments around it."""
+
+    code: int
+    body: Mapping[str, Any]
+    date: str
+    asked_at: float
+    answered_at: float
+
+    @property
+    def message(self) -> str:
+        """What it says of itself when it refuses."""
+        text = self.body.get("message")
+        return text if isinstance(text, str) and text else f"HTTP {self.code}"
+
+
+class ApiServer:
+    """Requests, each sent once and bounded in time. All raise ClusterUnavailableError without an answer."""
+
+    def __init__(self, place: Place) -> None:
+        # The Kubernetes client is 20 MiB that who has no cluster does without.
+        from sidecars.statussync.credentials import kubeconfig_paths  # noqa: PLC0415
+        from sidecars.statussync.kube.connection import Connection, loader  # noqa: PLC0415
+
+        paths = kubeconfig_paths(place.settings.statussync.kubeconfig, place.environ)
+        self._connection = Connection(loader(paths)())
+        self._timeout_seconds = place.timeout_seconds
+
+    def get(self, path: str) -> Answer:
+        return self._ask("GET", path, None)
+
+    def may(self, group: str, resource: str, verb: str) -> bool:
+        """Whether we may do that in every namespace."""
+        attributes = {"group": group, "resource": resource, "verb": verb}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self._ask("POST", _REVIEWS, json.dumps(review).encode())
+        status = answer.body.get("status")
+        if not isinstance(status, dict):
+            raise ClusterUnavailableError(f"no access review: {answer.message}")
+        return status.get("allowed") is True
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> Answer:
+        import urllib3  # noqa: PLC0415 - as above
+
+        from sidecars.statussync.kube.api_errors import unanswered  # noqa: PLC0415
+
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        timeout = urllib3.Timeout(total=self._timeout_seconds)
+        asked_at = time.time()
+        try:
+            response = self._connection.request(method, path, headers=headers, body=body, timeout=timeout)
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterUnavailableError(str(unanswered(error, f"{method} {path}"))) from error
+        try:
+            document = json.loads(response.data)
+        except (ValueError, RecursionError):
+            document = {}
+        return Answer(
+            code=response.status,
+            body=document if isinstance(document, dict) else {},
+            date=response.headers.get("Date", ""),
+            asked_at=asked_at,
+            answered_at=time.time(),
+        )
+
+
+class ApiChecks:
+    """The checks that ask the API server; the first of them finds out whether the others can."""
+
+    def __init__(self) -> None:
+        self._server: ApiServer | None = None
+        self._why_not = ""
+        self._version: Answer | None = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._server:
+            self._server.close()
+
+    def check_api_server(self, place: Place) -> Iterator[Word]:
+        """Whether it answers, to our credentials."""
+        if not place.is_in_cluster:
+            self._why_not = "there is no API server: SSCSI_CLUSTER=dir:"
+            yield skip(self._why_not)
+            return
+        self._why_not = "the API server can't be asked; see api-server"
+        cure = "status-sync needs the pod's service account, or --kubeconfig; see docs/kubernetes.md"
+        try:
+            server = ApiServer(place)
+            version = server.get("/version")
+        except (ConfigError, ClusterUnavailableError) as error:
+            yield fail(str(error), cure)
+            return
+        if version.code != 200:
+            server.close()
+            yield fail(f"GET /version: {version.message}", cure)
+            return
+        self._server, self._version, self._why_not = server, version, ""
+        yield ok(f"it answers, Kubernetes {version.body.get('gitVersion', 'of an unknown version')}")
+
+    def check_clock(self, _place: Place) -> Iterator[Word]:
+        """Whether this node's clock goes as the API server's does: tokens are good for a time."""
+        parsed = (
+            email.utils.parsedate_to_datetime(self._version.date)
+            if self._version and self._version.date
+            else None
+        )
+        if self._version is None or parsed is None:
+            yield skip(self._why_not or "the API server's answer has no Date")
+            return
+        # Its date leaves fractions of a second out, and was written at some moment between question and answer.
+        date = parsed.timestamp()
+        behind = max(date - self._version.answered_at, 0.0)
+        ahead = max(self._version.asked_at - (date + 1.0), 0.0)
+        skew = max(behind, ahead)
+        words = f"this clock is {skew:.1f} s {'behind' if behind else 'ahead of'} the API server's"
+        cure = "have the clocks of the nodes set (chrony, systemd-timesyncd): tokens are refused outside of their time"
+        if skew > _LARGE_SKEW_SECONDS:
+            yield fail(words, cure)
+        elif skew > _SMALL_SKEW_SECONDS:
+            yield warn(words, cure)
+        else:
+            yield ok("this clock goes as the API server's does")
+
+    def check_csidriver(self, place: Place) -> Iterator[Word]:
+        """What kubelet does for the driver."""
+        if self._server is None:
+            yield skip(self._why_not)
+            return
+        name = place.settings.node.driver_name
+        answer = self._server.get(f"/apis/storage.k8s.io/v1/csidrivers/{name}")
+        if answer.code == _FORBIDDEN:
+            cure = f"look yourself: kubectl get csidriver {name} -o yaml; or give the right, docs/doctor.md"
+            yield skip("the driver's account may not read it", cure)
+        elif answer.code == _NOT_FOUND:
+            yield fail(f"there is no CSIDriver {name}", "kubectl apply -f deploy/csidriver.yaml")
+        elif answer.code != 200:
+            yield fail(f"CSIDriver {name}: {answer.message}", "ask again")
+        else:
+            yield from csidriver_words(answer.body, _provider_names(place))
+
+    def check_crds(self, _place: Place) -> Iterator[Word]:
+        """Whether our kinds are served, as we know them."""
+        if self._server is None:
+            yield skip(self._why_not)
+            return
+        group = self._server.get(f"/apis/{GROUP}")
+        served = _names(group.body.get("versions"), "version")
+        if group.code != 200 or _STORAGE_VERSION not in served:
+            seen = ", ".join(sorted(served)) or "nothing"
+            yield fail(f"{GROUP}/{_STORAGE_VERSION} is not served; there is {seen}", _APPLY_CRDS)
+            return
+        if newer := served - set(VERSIONS):
+            yield warn(
+                f"{GROUP} is served as {', '.join(sorted(newer))} too: the CRDs are newer than this driver",
+                "update the driver",
+            )
+        resources = self._server.get(f"/apis/{GROUP}/{_STORAGE_VERSION}")
+        kinds = _names(resources.body.get("resources"), "kind")
+        for kind in sorted(_FIELDS.keys() - kinds):
+            yield fail(f"{kind} is not served", _APPLY_CRDS)
+        schemas = self._server.get(f"/openapi/v3/apis/{GROUP}/{_STORAGE_VERSION}")
+        if schemas.code != 200:
+            yield warn(f"their fields can't be told: {schemas.message}", "ask again")
+            return
+        for kind in sorted(_FIELDS.keys() & kinds):
+            yield from schema_words(kind, schemas.body)
+
+    def check_rights(self, place: Place) -> Iterator[Word]:
+        """Whether status-sync may do what it does."""
+        if self._server is None:
+            yield skip(self._why_not)
+            return
+        complete = True
+        for group, resource, verbs in RIGHTS:
+            if missing := self._missing(group, resource, verbs):
+                complete = False
+                cure = "kubectl apply -f deploy/rbac.yaml; where roles are limited to names or namespaces on purpose, that is why"
+                yield fail(f"no right to {', '.join(missing)} {resource}", cure)
+        if place.settings.statussync.pod_annotations and (missing := self._missing(*POD_WATCH)):
+            complete = False
+            cure = "kubectl apply -f deploy/rbac.yaml, or SSCSI_POD_ANNOTATIONS=false"
+            yield warn(f"no right to {', '.join(missing)} pods: no pod can ask for a refresh", cure)
+        if complete:
+            yield ok("all of deploy/rbac.yaml")
+        yield self._sync_rights()
+
+    def _sync_rights(self) -> Word:
+        missing = self._missing(*SYNC_RIGHTS)
+        cure = "kubectl apply -f deploy/rbac-secretprovidersyncing.yaml"
+        if not missing:
+            return ok("Secrets may be made of secretObjects")
+        if len(missing) == len(SYNC_RIGHTS[2]):
+            return ok(f"no right on Secrets, which only classes with secretObjects need: {cure}")
+        return fail(f"no right to {', '.join(missing)} secrets, but some of the others", cure)
+
+    def _missing(self, group: str, resource: str, verbs: tuple[str, ...]) -> list[str]:
+        return [verb for verb in verbs if self._server and not self._server.may(group, resource, verb)]
+
+
+def csidriver_words(body: Mapping[str, Any], providers: frozenset[str]) -> Iterator[Word]:
+    """What is amiss with a CSIDriver object; `providers` are on the node."""
+    spec = body.get("spec")
+    fields: Mapping[str, Any] = spec if isinstance(spec, dict) else {}
+    apply = "kubectl apply -f deploy/csidriver.yaml"
+    anew = f"it can't be changed: kubectl delete csidriver {body.get('metadata', {}).get('name', '')}, then {apply}"
+    faults = False
+    if not fields.get("podInfoOnMount"):
+        faults = True
+        yield fail("podInfoOnMount is not true: the driver is not told whose the volume is", apply)
+    if "Ephemeral" not in (fields.get("volumeLifecycleModes") or ()):
+        faults = True
+        yield fail("volumeLifecycleModes is without Ephemeral: pods can't have inline volumes", anew)
+    # The API's default is true.
+    if fields.get("attachRequired", True):
+        faults = True
+        yield fail("attachRequired is not false: kubelet waits for an attachment that never comes", anew)
+    if not fields.get("requiresRepublish"):
+        faults = True
+        yield warn(
+            "requiresRepublish is not true: no fresh tokens, and what is amiss with a mount stays so", apply
+        )
+    audiences = sorted(_names(fields.get("tokenRequests"), "audience"))
+    if not audiences and "aws" in providers:
+        faults = True
+        yield warn(
+            "tokenRequests is empty, and provider aws is here, which needs a token",
+            f"fill it in, and {apply}",
+        )
+    if not faults:
+        tokens = f"tokens for {', '.join(audiences)}" if audiences else "no tokens of pods"
+        yield ok(f"as it should be, {tokens}")
+
+
+def schema_words(kind: str, document: Mapping[str, Any]) -> Iterator[Word]:
+    """How the fields of a kind differ from ours; `document` is the API server's OpenAPI v3."""
+    components = document.get("components")
+    schemas = components.get("schemas") if isinstance(components, dict) else None
+    for schema in schemas.values() if isinstance(schemas, dict) else ():
+        names = schema.get("x-kubernetes-group-version-kind") if isinstance(schema, dict) else None
+        if isinstance(names, list) and any(
+            isinstance(one, dict) and one.get("kind") == kind for one in names
+        ):
+            fields = schema_fields(schema)
+            older, newer = sorted(_FIELDS[kind] - fields), sorted(fields - _FIELDS[kind])
+            if older:
+                found = f"the CRD of {kind} is older, or upstream's: without {', '.join(older)}"
+                yield warn(found, f"{_APPLY_CRDS}; until then the API server drops these fields")
+            if newer:
+                yield warn(f"the CRD of {kind} is newer: it has {', '.join(newer)}", "update the driver")
+            if not older and not newer:
+                yield ok(f"{kind} is served with all fields")
+            return
+    yield warn(f"the fields of {kind} can't be told", "ask again")
+
+
+def _names(value: object, field: str) -> set[str]:
+    """What the entries of a list have in a field."""
+    entries = value if isinstance(value, list) else []
+    return {str(entry[field]) for entry in entries if isinstance(entry, dict) and field in entry}
+
+
+def _provider_names(place: Place) -> frozenset[str]:
+    from sscsi.edges.provider_sockets import ProviderSockets  # noqa: PLC0415 - gRPC is for who asks
+
+    sockets = ProviderSockets(place.settings.node.provider_directories, max_answer_bytes=1)
+    return frozenset(sockets.names())

@@ -14,7 +14,14 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ARCHITECTURES = ("x86_64", "aarch64")
 # Debian bookworm has glibc 2.36.
-MANYLINUX = ("manylinux2014", "manylinux_2_17", "manylinux_2_26", "manylinux_2_28", "manylinux_2_31", "manylinux_2_34")
+MANYLINUX = (
+    "manylinux2014",
+    "manylinux_2_17",
+    "manylinux_2_26",
+    "manylinux_2_28",
+    "manylinux_2_31",
+    "manylinux_2_34",
+)
 _HEADER = "# Made by lock.py: the wheels of the image, with what they need. Only these bytes are installed.\n"
 _BUILD_HEADER = "# Made by lock.py: what builds our own wheel; nothing of it comes into the image.\n"
 
@@ -42,7 +49,12 @@ def resolve(wanted: list[str], versions: dict[str, str]) -> dict[str, set[str]]:
             subprocess.run(
                 [
                     *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"),
-                    *("--only-binary=:all:", "--python-version=3.11", "--implementation=cp", "--target=/nowhere"),
+                    *(
+                        "--only-binary=:all:",
+                        "--python-version=3.11",
+                        "--implementation=cp",
+                        "--target=/nowhere",
+                    ),
                     *(*platforms, f"--report={report}", f"--constraint={constraints}", *wanted),
                 ],
                 check=True,

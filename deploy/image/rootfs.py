@@ -206,7 +206,9 @@ def _run(*command: str, directory: str | None = None, environment: dict[str, str
 
 
 def _output(*command: str) -> str:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    ).stdout
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def pack(out: str, *, rootfs: str, name: str = NAME) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", metavar="OUT.tar")
     parser.add_argument("--name", default=NAME, help="the image's name with its tag (%(default)s)")
     options = parser.parse_args()

@@ -69,6 +69,8 @@ class ControlPlane:
                 "--service-cluster-ip-range=10.96.0.0/24",
                 "--cert-dir=certificates",
                 "--authorization-mode=RBAC",
+                # The driver's container is.
+                "--allow-privileged=true",
                 "--token-auth-file=tokens.csv",
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={key}",

@@ -169,7 +169,12 @@ def words_of(schema: Any) -> set[str]:
     return set()
 
 
-def test_kubectl_applies_all_that_is_in_deploy(kube_api: KubeApi) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [(f"--kustomize={manifests.DEPLOY}",), (f"--filename={manifests.RBAC_SYNCING}",)],
+    ids=["base", "right to make Secrets"],
+)
+def test_kubectl_applies_what_deploy_has(kube_api: KubeApi, arguments: tuple[str, ...]) -> None:
     kubectl = os.path.join(os.path.dirname(require("kube-apiserver")), "kubectl")
     result = subprocess.run(
         [
@@ -177,8 +182,7 @@ def test_kubectl_applies_all_that_is_in_deploy(kube_api: KubeApi) -> None:
             f"--kubeconfig={kube_api.admin_kubeconfig}",
             "apply",
             "--dry-run=server",
-            "--recursive",
-            f"--filename={manifests.DEPLOY}",
+            *arguments,
         ],
         capture_output=True,
         text=True,

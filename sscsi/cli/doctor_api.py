@@ -8,19 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sscsi.cli.doctor_finding import Word, fail, ok, skip, warn
+from sscsi.cli.doctor_objects import APPLY_CRDS, KIND_FIELDS, csidriver_words, names_in, schema_words
 from sscsi.cli.doctor_place import Place
-from sscsi.core.class_fields import CLASS_FIELDS, STATUS_FIELDS, schema_fields
-from sscsi.core.pod_status import KIND as STATUS_KIND
 from sscsi.core.provider_class import GROUP, VERSIONS
-from sscsi.core.provider_class import KIND as CLASS_KIND
 from sscsi.errors import ClusterUnavailableError, ConfigError
 
 _SMALL_SKEW_SECONDS, _LARGE_SKEW_SECONDS = 5.0, 60.0
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _STORAGE_VERSION = VERSIONS[0]
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-_APPLY_CRDS = "kubectl apply --server-side -f deploy/crds"
-_FIELDS = {CLASS_KIND: CLASS_FIELDS, STATUS_KIND: STATUS_FIELDS}
 
 RIGHTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (GROUP, "secretproviderclasses", ("list", "watch")),
@@ -190,10 +186,10 @@ class ApiChecks:
             yield skip(self._why_not)
             return
         group = self._server.get(f"/apis/{GROUP}")
-        served = _names(group.body.get("versions"), "version")
+        served = names_in(group.body.get("versions"), "version")
         if group.code != 200 or _STORAGE_VERSION not in served:
             seen = ", ".join(sorted(served)) or "nothing"
-            yield fail(f"{GROUP}/{_STORAGE_VERSION} is not served; there is {seen}", _APPLY_CRDS)
+            yield fail(f"{GROUP}/{_STORAGE_VERSION} is not served; there is {seen}", APPLY_CRDS)
             return
         if newer := served - set(VERSIONS):
             yield warn(
@@ -201,14 +197,14 @@ class ApiChecks:
                 "update the driver",
             )
         resources = self._server.get(f"/apis/{GROUP}/{_STORAGE_VERSION}")
-        kinds = _names(resources.body.get("resources"), "kind")
-        for kind in sorted(_FIELDS.keys() - kinds):
-            yield fail(f"{kind} is not served", _APPLY_CRDS)
+        kinds = names_in(resources.body.get("resources"), "kind")
+        for kind in sorted(KIND_FIELDS.keys() - kinds):
+            yield fail(f"{kind} is not served", APPLY_CRDS)
         schemas = self._server.get(f"/openapi/v3/apis/{GROUP}/{_STORAGE_VERSION}")
         if schemas.code != 200:
             yield warn(f"their fields can't be told: {schemas.message}", "ask again")
             return
-        for kind in sorted(_FIELDS.keys() & kinds):
+        for kind in sorted(KIND_FIELDS.keys() & kinds):
             yield from schema_words(kind, schemas.body)
 
     def check_rights(self, place: Place) -> Iterator[Word]:
@@ -241,68 +237,6 @@ class ApiChecks:
 
     def _missing(self, group: str, resource: str, verbs: tuple[str, ...]) -> list[str]:
         return [verb for verb in verbs if self._server and not self._server.may(group, resource, verb)]
-
-
-def csidriver_words(body: Mapping[str, Any], providers: frozenset[str]) -> Iterator[Word]:
-    """What is amiss with a CSIDriver object; `providers` are on the node."""
-    spec = body.get("spec")
-    fields: Mapping[str, Any] = spec if isinstance(spec, dict) else {}
-    apply = "kubectl apply -f deploy/csidriver.yaml"
-    anew = f"it can't be changed: kubectl delete csidriver {body.get('metadata', {}).get('name', '')}, then {apply}"
-    faults = False
-    if not fields.get("podInfoOnMount"):
-        faults = True
-        yield fail("podInfoOnMount is not true: the driver is not told whose the volume is", apply)
-    if "Ephemeral" not in (fields.get("volumeLifecycleModes") or ()):
-        faults = True
-        yield fail("volumeLifecycleModes is without Ephemeral: pods can't have inline volumes", anew)
-    # The API's default is true.
-    if fields.get("attachRequired", True):
-        faults = True
-        yield fail("attachRequired is not false: kubelet waits for an attachment that never comes", anew)
-    if not fields.get("requiresRepublish"):
-        faults = True
-        yield warn(
-            "requiresRepublish is not true: no fresh tokens, and what is amiss with a mount stays so", apply
-        )
-    audiences = sorted(_names(fields.get("tokenRequests"), "audience"))
-    if not audiences and "aws" in providers:
-        faults = True
-        yield warn(
-            "tokenRequests is empty, and provider aws is here, which needs a token",
-            f"fill it in, and {apply}",
-        )
-    if not faults:
-        tokens = f"tokens for {', '.join(audiences)}" if audiences else "no tokens of pods"
-        yield ok(f"as it should be, {tokens}")
-
-
-def schema_words(kind: str, document: Mapping[str, Any]) -> Iterator[Word]:
-    """How the fields of a kind differ from ours; `document` is the API server's OpenAPI v3."""
-    components = document.get("components")
-    schemas = components.get("schemas") if isinstance(components, dict) else None
-    for schema in schemas.values() if isinstance(schemas, dict) else ():
-        names = schema.get("x-kubernetes-group-version-kind") if isinstance(schema, dict) else None
-        if isinstance(names, list) and any(
-            isinstance(one, dict) and one.get("kind") == kind for one in names
-        ):
-            fields = schema_fields(schema)
-            older, newer = sorted(_FIELDS[kind] - fields), sorted(fields - _FIELDS[kind])
-            if older:
-                found = f"the CRD of {kind} is older, or upstream's: without {', '.join(older)}"
-                yield warn(found, f"{_APPLY_CRDS}; until then the API server drops these fields")
-            if newer:
-                yield warn(f"the CRD of {kind} is newer: it has {', '.join(newer)}", "update the driver")
-            if not older and not newer:
-                yield ok(f"{kind} is served with all fields")
-            return
-    yield warn(f"the fields of {kind} can't be told", "ask again")
-
-
-def _names(value: object, field: str) -> set[str]:
-    """What the entries of a list have in a field."""
-    entries = value if isinstance(value, list) else []
-    return {str(entry[field]) for entry in entries if isinstance(entry, dict) and field in entry}
 
 
 def _provider_names(place: Place) -> frozenset[str]:

@@ -7,6 +7,7 @@ from concurrent import futures
 
 import grpc
 
+from sidecars.registrar.registration_service import SELF_CHECK
 from sscsi.cli import status_sources
 from sscsi.cli.doctor_finding import Word, fail, ok, skip, warn
 from sscsi.cli.doctor_place import Place
@@ -137,11 +138,14 @@ def check_same_driver(place: Place) -> Iterator[Word]:
 
 
 def _registered_name(path: str, timeout_seconds: float) -> str:
-    """The name that kubelet is told at a registration socket; empty when nobody answers."""
+    """The name that kubelet is told at a registration socket; empty when nobody answers.
+
+    Our registrar is told that it is not kubelet who asks.
+    """
     with grpc.insecure_channel(unix_target(path), (("grpc.default_authority", "localhost"),)) as channel:
         try:
             answer = pluginregistration_pb2_grpc.RegistrationStub(channel).GetInfo(
-                pluginregistration_pb2.InfoRequest(), timeout=timeout_seconds
+                pluginregistration_pb2.InfoRequest(), timeout=timeout_seconds, metadata=(SELF_CHECK,)
             )
         except grpc.RpcError:
             return ""

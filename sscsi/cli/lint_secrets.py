@@ -75,7 +75,7 @@ def _keys(
     where = f"{KIND} {spc.namespace}/{secret_name(spc.secret_objects[index])}"
     missing = [] if files is None else [item for item in data if item.object_name.strip() not in files]
     for item in missing:
-        message = f"no object of this class becomes a file {item.object_name.strip()!r}; there are {', '.join(sorted(files or ()))}"
+        message = f"no object of this class becomes a file {item.object_name.strip()!r}; there are {', '.join(sorted(set(files or ())))}"
         position = (*path, "data", data.index(item), "objectName")
         yield linted.finding(position, Severity.ERROR, Check.SECRET_FILE, message)
     if missing:

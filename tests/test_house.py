@@ -17,7 +17,7 @@ from tests.support.checkout import console_scripts, setup_cfg
 
 SCRIPTS = console_scripts()
 # Everything that can be run, as the words before its flags.
-COMMANDS = [*SCRIPTS, "sscsi run", "sscsi status", "sscsi demo"]
+COMMANDS = [*SCRIPTS, "sscsi run", "sscsi status", "sscsi doctor", "sscsi lint", "sscsi demo"]
 # The launcher is what every room is started through, and none itself.
 ROOMS = {name: target for name, target in SCRIPTS.items() if name not in {"sscsi", "sscsi-launch"}}
 

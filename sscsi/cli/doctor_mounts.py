@@ -184,7 +184,9 @@ def _no_probe(directory: str, error: Exception) -> Word:
 
 
 def _root_cure(root: str) -> str:
-    value = f"{_CHART_VALUE}={root}" if root else f"{_CHART_VALUE} must be kubelet's --root-dir"
+    # What the kernel tells begins at the root of that file system.
+    where = f"{_CHART_VALUE}={root} (after the path where the host mounts that file system, if that is not /)"
+    value = where if root else f"{_CHART_VALUE} must be kubelet's --root-dir"
     return f"{value}; without the chart, every path of the DaemonSet that begins with it"
 
 

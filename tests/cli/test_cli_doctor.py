@@ -216,6 +216,38 @@ def test_kubelets_root_is_told_by_what_is_there(directory: str) -> None:
     assert word.outcome is Outcome.OK
 
 
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("root", "outcome", "words"),
+    [
+        ("real", "ok", "has 1 pods"),
+        ("wrong", "fail", "real/kubelet (after"),
+        ("none", "fail", "real/kubelet (after"),
+    ],
+)
+def test_a_pod_tells_where_kubelets_root_really_is(
+    directory: str, root: str, outcome: str, words: str
+) -> None:
+    pod = os.path.join(directory, "real", "kubelet", "pods", "some-uid")
+    for path in (pod, os.path.join(directory, "wrong", "kubelet", "pods", "other")):
+        os.makedirs(path)
+    with open(os.path.join(pod, "etc-hosts"), "w", encoding="ascii"):
+        pass
+    script = 'mount --bind "$1" /etc/hosts && exec "$2" doctor --run-dir="$3" --kubelet-root="$4"'
+    arguments = [os.path.join(pod, "etc-hosts"), SSCSI, directory, os.path.join(directory, root, "kubelet")]
+    answer = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *arguments],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    (line,) = (line for line in answer.stdout.splitlines() if line.split()[1] == "kubelet-root")
+    assert line.split()[0] == outcome
+    assert words in line
+
+
 def entry(mount_point: str, root: str) -> MountEntry:
     return MountEntry(
         mount_id=1,
@@ -288,6 +320,16 @@ def test_a_csidriver_is_read_from_the_api_server(kube_api: KubeApi, directory: s
     with kube_api.applied(CSIDRIVER):
         (word,) = asked(directory, kube_api.admin_kubeconfig)["csidriver"]
     assert word.outcome is Outcome.OK
+
+
+def test_an_api_server_that_does_not_answer_is_one_failure(kube_api: KubeApi, directory: str) -> None:
+    api = ApiChecks()
+    place = dataclasses.replace(in_cluster(directory, kube_api.admin_kubeconfig), timeout_seconds=0.5)
+    with kube_api.paused():
+        words = [word for name in ("api-server", "crds", "rights") for word in checks(api)[name](place)]
+    api.close()
+    assert [str(word.outcome) for word in words] == ["fail", "skip", "skip"]
+    assert "no answer" in words[0].found
 
 
 def test_no_api_server_is_one_failure_and_the_rest_is_skipped(directory: str) -> None:

@@ -79,11 +79,14 @@ def listed(name: str) -> list[str]:
 
 def _unpack_debian(out: str, scratch: str) -> None:
     """The packages' files; and what is installed, where scanners look for it in images without dpkg."""
-    archives = os.path.join(scratch, "debs")
-    os.makedirs(archives)
-    # As root, apt would fetch as another user, who may not write here.
-    names = listed("debian-packages.txt")
-    _run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *names, directory=archives)
+    archives, lists, cache = (os.path.join(scratch, name) for name in ("debs", "lists", "cache"))
+    for directory in (archives, os.path.join(lists, "partial"), os.path.join(cache, "archives/partial")):
+        os.makedirs(directory)
+    # Lists of our own: the machine's may be old, or none. As root, apt would fetch as a user who may not write here.
+    settings = (f"Dir::State::lists={lists}", f"Dir::Cache={cache}", "APT::Sandbox::User=root")
+    apt = ("apt-get", "-qq", *(word for setting in settings for word in ("-o", setting)))
+    _run(*apt, "update")
+    _run(*apt, "download", *listed("debian-packages.txt"), directory=archives)
     status = os.path.join(out, "var/lib/dpkg/status.d")
     os.makedirs(status)
     for archive in sorted(os.listdir(archives)):

@@ -136,6 +136,15 @@ class TestContent:
         ours = sum(os.lstat(path).st_size for path in files(f"{rootfs}/usr/local"))
         assert ours < TARGET_MIB * MEBIBYTE
 
+    @pytest.mark.parametrize(("row", "part"), [("on top of the base", "usr/local"), ("all", ".")])
+    def test_the_documented_sizes_are_of_this_image(self, rootfs: str, row: str, part: str) -> None:
+        (documented,) = re.findall(
+            rf"\| \*\*{row}\*\* \| \*\*(.*?)\*\*", read(os.path.join(ROOT, "docs/image.md"))
+        )
+        measured = sum(os.lstat(path).st_size for path in files(os.path.join(rootfs, part))) / MEBIBYTE
+        # Other releases of Debian's packages, and lines of ours, are a little larger or smaller.
+        assert measured == pytest.approx(float(documented), abs=3.0)
+
     def test_nothing_can_be_run_but_python_and_our_programs(self, rootfs: str) -> None:
         found = [
             os.path.relpath(path, rootfs)

@@ -76,18 +76,17 @@ class ProviderLint:
             self._files = None
             yield self._inside(path, error.line, str(error))
             return
-        for index, (node, line) in enumerate(nodes):
-            yield from self._entry((*path, index), node, line, known.fields)
+        for index, (node, shift) in enumerate(nodes):
+            line = yaml_nodes.place(node)[0] + shift
+            yield from self._entry((*path, index), node, shift, known.fields)
             value = yaml_nodes.construct(node)
             entry = value if isinstance(value, dict) else {}
             if self._spc.provider == "aws":
                 yield from self._aws_type((*path, index), entry, line)
             self._add_files(file_names(self._spc.provider, self._spc.parameters, entry))
 
-    def _entries(
-        self, root: yaml.Node | None, known: ProviderParameters
-    ) -> Iterator[tuple[yaml.Node, int | None]]:
-        """Each entry, and its line in the parameter's text where that can be told. Raises DocumentError."""
+    def _entries(self, root: yaml.Node | None, known: ProviderParameters) -> Iterator[tuple[yaml.Node, int]]:
+        """Each entry, and how many lines of the parameter's text come before its own text. Raises DocumentError."""
         array = yaml_nodes.child(root, "array") if root is not None and known.is_array else None
         if known.is_array and not isinstance(array, yaml.SequenceNode):
             raise DocumentError(
@@ -104,14 +103,13 @@ class ProviderLint:
                 except DocumentError as error:
                     raise DocumentError(str(error), line=line) from error
                 if inner is not None:
-                    yield inner, None
+                    yield inner, line if node.style in _BLOCK_STYLES else line - 1
             else:
                 yaml_nodes.construct(node)
-                yield node, line
+                yield node, 0
 
-    def _entry(
-        self, path: FieldPath, node: yaml.Node, line: int | None, fields: ObjectFields
-    ) -> Iterator[Finding]:
+    def _entry(self, path: FieldPath, node: yaml.Node, shift: int, fields: ObjectFields) -> Iterator[Finding]:
+        line = yaml_nodes.place(node)[0] + shift
         value = yaml_nodes.construct(node)
         if not isinstance(value, dict):
             yield self._inside(path, line, f"must be a mapping with {', '.join(sorted(fields.required))}")
@@ -121,28 +119,28 @@ class ProviderLint:
                 yield self._inside((*path, name), line, "is missing or empty")
         for name, field in value.items():
             inner = yaml_nodes.child(node, str(name))
-            here = None if line is None or inner is None else yaml_nodes.place(inner)[0]
-            yield from self._field((*path, str(name)), field, inner, here, fields)
+            yield from self._field((*path, str(name)), field, inner or node, shift, fields)
 
     def _field(
-        self, path: FieldPath, value: object, node: yaml.Node | None, line: int | None, fields: ObjectFields
+        self, path: FieldPath, value: object, node: yaml.Node, shift: int, fields: ObjectFields
     ) -> Iterator[Finding]:
+        line = yaml_nodes.place(node)[0] + shift
         name = str(path[-1])
         if name not in fields.known:
             message = (
                 f"provider {self._spc.provider} is not known to read this{did_you_mean(name, fields.known)}"
             )
             yield self._inside(path, line, message, Severity.WARNING)
-        elif name in fields.values and value not in ("", None) and value not in fields.values[name]:
+        elif name in fields.values and value not in ("", None) and not _is_taken(value, fields.values[name]):
             yield self._inside(path, line, f"must be {' or '.join(sorted(fields.values[name]))}")
         elif name in fields.octal and not (isinstance(value, str) and _OCTAL.fullmatch(value)):
             yield self._inside(path, line, 'must be four octal digits in quotes, like "0400"')
-        elif name in fields.nested and node is not None:
+        elif name in fields.nested:
             inner = yaml_nodes.items(node) or [node]
             for index, one in enumerate(inner):
-                yield from self._entry((*path, index), one, line, fields.nested[name])
+                yield from self._entry((*path, index), one, shift, fields.nested[name])
 
-    def _aws_type(self, path: FieldPath, entry: Mapping[str, object], line: int | None) -> Iterator[Finding]:
+    def _aws_type(self, path: FieldPath, entry: Mapping[str, object], line: int) -> Iterator[Finding]:
         name = entry.get("objectName")
         if isinstance(name, str) and name and not name.startswith("arn:") and not entry.get("objectType"):
             yield self._inside((*path, "objectType"), line, "is missing; only an ARN tells it by itself")
@@ -203,6 +201,11 @@ class ProviderLint:
             field=finding.field,
             message=message,
         )
+
+
+def _is_taken(value: object, taken: frozenset[str]) -> bool:
+    """Providers differ in whether the case counts; what one of them might take is no error."""
+    return isinstance(value, str) and value.lower() in taken
 
 
 def _document(text: str) -> yaml.Node | None:

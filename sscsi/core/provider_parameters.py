@@ -4,6 +4,7 @@ The providers decide, and newer releases know more: an unknown name is worth a w
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 _ENCODINGS = frozenset({"utf-8", "base64", "hex"})
@@ -40,7 +41,9 @@ class ProviderParameters:
     is_array: bool = False
 
 
-_BOOLEANS = frozenset({"true", "false"})
+# What Go's strconv.ParseBool takes.
+_BOOLEANS = frozenset({"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"})
+_MAX_VERSIONS = 1000
 _AWS = ProviderParameters(
     known=frozenset(
         {"objects", "region", "failoverRegion", "pathTranslation", "usePodIdentity", "preferredAddressType"}
@@ -190,7 +193,7 @@ def file_names(provider: str, parameters: Mapping[str, str], entry: Mapping[str,
     if provider == "azure":
         history = str(entry.get("objectVersionHistory") or "0")
         name = text("objectAlias") or text("objectName")
-        if not name or not history.isdecimal():
+        if not name or not re.fullmatch("[0-9]{1,4}", history) or int(history) > _MAX_VERSIONS:
             return ()
         return tuple(f"{name}/{number}" for number in range(int(history))) if int(history) > 1 else (name,)
     name = text("path") or text("fileName") if provider == "gcp" else text("objectName")

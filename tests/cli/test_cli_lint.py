@@ -156,12 +156,13 @@ CASES = [
                   - |
                     objectName: a
                     objectType: sekret
-                  - {objectName: b, objectType: key}
+                  - {objectName: b, objectType: [key], objectVersionHistory: 1000000000000}
             """
         ),
         [
             (7, "error", "parameter", "spec.parameters.tenantID"),
-            (8, "error", "objects", "spec.parameters.objects[0].objectType"),
+            (12, "error", "objects", "spec.parameters.objects[0].objectType"),
+            (13, "error", "objects", "spec.parameters.objects[1].objectType"),
         ],
         id="azure's array of texts",
     ),

@@ -138,6 +138,13 @@ def _said(check: Check, place: Place) -> list[Word]:
         return list(check(place))
     except (SscsiError, OSError) as error:
         return [fail(str(error), "this could not be looked at; see the error")]
+    except Exception as error:  # noqa: BLE001 - a check that fails itself must not look like one that has nothing to say
+        return [
+            fail(
+                f"the check itself failed ({type(error).__name__})",
+                "report it: this is a fault of sscsi doctor",
+            )
+        ]
 
 
 def _finding(check: str, word: Word) -> Finding:

@@ -388,9 +388,12 @@ def test_the_rights_are_those_of_our_roles() -> None:
     assert asked_for == set(granted())
 
 
-def test_a_check_that_raises_is_a_failure_of_its_own(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), LookupError("of its own")])
+def test_a_check_that_raises_is_a_failure_of_its_own(
+    directory: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def away(_path: str) -> list[str]:
-        raise OSError(5, "Input/output error")
+        raise error
 
     place = dataclasses.replace(place_in(directory, SSCSI_CLUSTER=f"dir:{directory}"), kubelet_root="")
     monkeypatch.setattr("sscsi.cli.doctor_mounts.os.path.isdir", away)

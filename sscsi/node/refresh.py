@@ -297,8 +297,11 @@ class Refresher:
         self._metrics.refresh_failed(attempt.record.provider, error, seconds)
         if not attempt.record.provider:
             self._schedule.named(path, self._delivery.last_provider(attempt.request))
-        self._schedule.failed(path, passes=failure_reason(error) in _PASSING)
-        if not self._failures.note(attempt.record, error, attempt.lock):
+        passes = failure_reason(error) in _PASSING
+        self._schedule.failed(path, passes=passes)
+        # A provider that writes files itself may have written some before it failed: the record must tell them.
+        is_retried = passes and not attempt.record.files and self._schedule.is_on_clock(path)
+        if not self._failures.note(attempt.record, error, attempt.lock, is_retried=is_retried):
             return _GONE
         return RefreshResult(outcome=Outcome.FAILED, message=str(error), error=error)
 

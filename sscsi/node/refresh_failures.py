@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 # A pod is told the same reason this often, also when its refreshes work in between; the record tells it all the time.
 TELL_AGAIN_SECONDS = 300.0
 
+# A failure that may pass, and is tried again in moments, is told when it has lasted so long.
+LASTING_SECONDS = 10.0
+
 
 class RefreshFailures:
     """Notes failures. Of one volume never called by two threads at once; `clock` is monotonic, in seconds."""
@@ -33,14 +36,21 @@ class RefreshFailures:
         self._trees = trees
         self._clock = clock
         self._told: dict[str, tuple[str, float]] = {}
+        # Since when a failure goes on that nobody was told of: by the clock, and of the calendar.
+        self._began: dict[str, tuple[float, float]] = {}
         self._lines = FailureLines(clock)
 
-    def note(self, record: VolumeRecord, error: SscsiError, lock: Lock) -> bool:
+    def note(self, record: VolumeRecord, error: SscsiError, lock: Lock, *, is_retried: bool = False) -> bool:
         """The volume of `record` could not be refreshed; `lock` is its lock.
+
+        `is_retried`: the failure may pass, and the next try comes in moments. Then it is told only if it lasts: a provider
+        that refuses every other call would have the API written to without end.
 
         False, and nothing is noted, when the volume has gone or was published anew, or just is.
         """
         reason = failure_reason(error)
+        if is_retried and not record.last_error and not self._is_lasting(record.target_path):
+            return True
         try:
             with lock():
                 if self._volumes.get(record.target_path) is not record:
@@ -63,8 +73,13 @@ class RefreshFailures:
             self._volumes.notify(record.target_path, make_notice(record, FAILED_REFRESH, error))
         return True
 
+    def _is_lasting(self, target_path: str) -> bool:
+        began, _ = self._began.setdefault(target_path, (self._clock(), time.time()))
+        return self._clock() - began >= LASTING_SECONDS
+
     def recovered(self, before: VolumeRecord, record: VolumeRecord) -> None:
         """The volume was refreshed; `before` is its record of until then."""
+        self._began.pop(record.target_path, None)
         if before.failing_since:
             failing = self._lines.recovered(record)
             log.log(
@@ -79,17 +94,19 @@ class RefreshFailures:
     def forget(self, target_path: str) -> None:
         """The volume is gone."""
         self._told.pop(target_path, None)
+        self._began.pop(target_path, None)
         self._lines.forget(target_path)
 
     def _put(self, record: VolumeRecord, error: SscsiError) -> None:
         now = time.time()
+        _, began = self._began.pop(record.target_path, (0.0, now))
         self._volumes.put(
             dataclasses.replace(
                 record,
                 attempt_time=now,
                 last_error=str(error),
                 failure_reason=failure_reason(error),
-                failing_since=record.failing_since or now,
+                failing_since=record.failing_since or began,
                 files=self._files_now(record),
             )
         )

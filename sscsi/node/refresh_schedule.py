@@ -131,6 +131,12 @@ class RefreshSchedule:
                 plan.failed(self._clock(), passes=passes, own_clock=self._own_clock, chance=self._chance())
             self._wake()
 
+    def is_on_clock(self, target_path: str) -> bool:
+        """Whether the room itself fetches the volume's content again."""
+        with self._condition:
+            plan = self._plans.get(target_path)
+            return self._own_clock and plan is not None and plan.interval > 0
+
     def put_off(self, target_path: str, seconds: float, waits_for: str) -> None:
         """Nobody asks the provider for so long."""
         with self._condition:

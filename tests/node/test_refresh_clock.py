@@ -1,10 +1,12 @@
 """The room's own clock: content follows the store without a call of kubelet's, and in nobody's way."""
 
 import datetime as dt
+import functools
 import json
 import os
 import pathlib
 import threading
+import time
 
 import grpc
 import pytest
@@ -42,6 +44,10 @@ def volumes(node: NodeInProcess) -> list[sscsi_pb2.Volume]:
 
 def wait_for_content(target_path: str, text: bytes) -> None:
     wait_until(lambda: pod_view(target_path) == {"secret": (0o644, text)}, f"the pod sees {text!r}")
+
+
+def has_more_than(provider: FakeProvider, calls: int) -> bool:
+    return len(provider.requests) > calls
 
 
 def tokens(seconds: float) -> str:
@@ -293,6 +299,37 @@ class TestFailures:
             )
             assert len(provider.requests) >= calls + 30
 
+    def test_what_passes_in_moments_is_counted_and_told_to_nobody(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        with room_in_process(place, *OFTEN) as node:
+            node.publish(place.target_path())
+            for _ in range(5):
+                calls = len(provider.requests)
+                provider.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down")
+                wait_until(functools.partial(has_more_than, provider, calls), "a refresh is refused")
+                provider.error = None
+                wait_until(functools.partial(has_more_than, provider, calls + 2), "others are not")
+            (volume,) = volumes(node)
+            assert (volume.last_error, volume.failing_since) == ("", 0)
+            call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=10)
+            assert list(next(iter(call)).notices) == []
+            call.cancel()
+            families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10).families
+            (failures,) = [family for family in families if family.name == "sscsi_refresh_failures_total"]
+            assert sum(sample.value for sample in failures.samples) >= 5
+
+    def test_what_lasts_is_told_with_the_time_of_its_beginning(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        with room_in_process(place, *OFTEN) as node:
+            node.publish(place.target_path())
+            provider.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down")
+            before = time.time()
+            wait_until(lambda: volumes(node)[0].last_error, "it is told", seconds=30)
+            (volume,) = volumes(node)
+            assert before <= volume.failing_since < volume.last_attempt_time
+
     def test_a_hanging_provider_is_not_in_anothers_way(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
@@ -326,4 +363,5 @@ class TestCertificates:
             provider.answer = content(b"renewed")
             wait_for_content(place.target_path(), b"renewed")
             assert len(provider.requests) == 2
-            assert (place.record().renew_time, place.record().expiry_time) == (0, 0)
+        # The room has stopped: whatever it was about to record is recorded.
+        assert (place.record().renew_time, place.record().expiry_time) == (0, 0)

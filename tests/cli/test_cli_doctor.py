@@ -284,8 +284,22 @@ def asked(directory: str, kubeconfig: str) -> dict[str, list[Any]]:
         api.close()
 
 
+def is_told(words: list[Any]) -> bool:
+    """Whether the API server has told the fields of both kinds."""
+    return [str(word.outcome) for word in words] == ["ok", "ok"]
+
+
+def has_warnings(directory: str, kube_api: KubeApi, count: int) -> bool:
+    """Whether so many kinds lack fields."""
+    words = asked(directory, kube_api.admin_kubeconfig)["crds"]
+    return sum("without" in word.found for word in words) == count
+
+
 def test_the_drivers_own_account_has_all_it_needs(kube_api: KubeApi, directory: str) -> None:
-    words = asked(directory, kube_api.kubeconfig_for(SERVICE_ACCOUNT))
+    kubeconfig = kube_api.kubeconfig_for(SERVICE_ACCOUNT)
+    # The API server tells the schemas of CRDs a moment after it serves them.
+    wait_until(lambda: is_told(asked(directory, kubeconfig)["crds"]), "the schemas are told")
+    words = asked(directory, kubeconfig)
     found = {name: {str(word.outcome) for word in said} for name, said in words.items()}
     assert found == {
         "api-server": {"ok"},
@@ -308,6 +322,7 @@ def test_a_right_that_is_missing_is_told(kube_api: KubeApi, directory: str) -> N
 
 def test_upstreams_crds_are_told_by_the_fields_that_they_lack(kube_api: KubeApi, directory: str) -> None:
     with upstream_crds(kube_api):
+        wait_until(lambda: has_warnings(directory, kube_api, 2), "both schemas are told")
         words = asked(directory, kube_api.admin_kubeconfig)["crds"]
     assert [str(word.outcome) for word in words] == ["warn", "warn"]
     assert "spec.secretObjects[].data[].jsonKey" in words[0].found

@@ -16,7 +16,9 @@ import pytest
 from tests.support.own_mounts import own_mounts
 
 # What SSCSI_REQUIRE may list.
-NAMES = frozenset({"root", "userns", "go", "csi-sanity", "pypi", "openat2", "cluster", "kube-apiserver", "promtool"})
+NAMES = frozenset(
+    {"root", "userns", "go", "csi-sanity", "pypi", "openat2", "cluster", "kube-apiserver", "promtool"}
+)
 CSI_SANITY = "csi-test-v5.6.0"
 _INSTALL_SANITY = (
     f"GOBIN=~/.cache/sscsi-tools/{CSI_SANITY} "

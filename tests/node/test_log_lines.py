@@ -84,6 +84,9 @@ class TestDefaultVerbosity:
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
         with logging_node(place, ROTATION, "--rotation-poll-interval=0") as (node, log):
+            # The first tmpfs tells once whether the machine has `noswap`: in a user namespace it has not.
+            publish(node, 1)
+            node.unpublish(place.target_path("pod-0"))
             log.mark()
             publish(node, 1)
             provider.answer = files_answer(("secret", 0o644, b"other content"), version="v2")

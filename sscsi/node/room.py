@@ -33,6 +33,7 @@ from sscsi.node.provider_health import ProviderHealth
 from sscsi.node.publish import Publisher
 from sscsi.node.refresh_parts import RefreshParts
 from sscsi.node.unpublish import Unpublisher
+from sscsi.node.volume_figures import unpublished_family
 from sscsi.node.volume_mounts import VolumeMounts
 from sscsi.node.volumes import Volumes
 from sscsi.node.volumes_service import VolumesService
@@ -261,7 +262,11 @@ class NodeRoom:
         )
 
     def _families(self) -> list[Family]:
-        return [*self._metrics.families(), *self._refreshes.families()]
+        return [
+            *self._metrics.families(),
+            *self._refreshes.families(),
+            unpublished_family(len(self._volumes.failed())),
+        ]
 
     def _add_csi(self, server: grpc.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(self._identity, server)

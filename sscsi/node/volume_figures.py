@@ -92,6 +92,15 @@ def volume_families(volumes: Sequence[VolumeFigures], now: float) -> list[Family
     ]
 
 
+def unpublished_family(count: int) -> Family:
+    """How many volumes can't be published: unlike a count of failed calls, it is over when the pods have what they need."""
+    return gauge(
+        "sscsi_volumes_unpublished",
+        "Volumes whose last publish failed, in the last five minutes, and that are not there: their pods wait.",
+        [({}, count)],
+    )
+
+
 def circuit_families(states: Mapping[str, bool]) -> list[Family]:
     """Whether a provider is asked only now and then because it failed so often, by its name."""
     return [

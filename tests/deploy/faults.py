@@ -14,6 +14,7 @@ HEALTHY_MINUTES = 20
 FAULT_MINUTES = 45
 _UNAVAILABLE = ProviderCallError("the provider is away", code=14)
 _DENIED = ProviderCallError("not allowed", code=7)
+_SECRET = "/api/v1/namespaces/default/secrets/app"
 
 Step = Callable[[SimulatedNode, int], None]
 """What happens in a minute; they are counted from 0."""
@@ -101,6 +102,23 @@ def _away_without_volumes(node: SimulatedNode, minute: int) -> None:
 
 def _class_is_wrong(node: SimulatedNode, minute: int) -> None:
     node.metrics.publish_failed("nobody", ProviderNotFoundError("no socket"), 0.01)
+    node.unpublished = 1
+
+
+def _slow_start(node: SimulatedNode, minute: int) -> None:
+    """What a rollout, or a node that boots, may look like: all of it is over within two minutes."""
+    if minute == 0:
+        # Kubelet's first tries come within seconds of each other.
+        for _ in range(8):
+            node.metrics.publish_failed("late", ProviderNotFoundError("no socket yet"), 0.01)
+        for _ in range(30):
+            node.calls.count_connect_failure("missing")
+        for _ in range(20):
+            node.sync.api_request("PATCH", _SECRET, 503, is_watch=False)
+    node.fetch_error, node.unpublished = (_UNAVAILABLE, 1) if minute == 0 else (None, 0)
+    if minute == 0:
+        for _ in range(OPEN_AFTER - 5):
+            node.fetch()
 
 
 def _sync_problem(node: SimulatedNode, minute: int) -> None:
@@ -112,8 +130,7 @@ def _queue_stands(node: SimulatedNode, minute: int) -> None:
 
 
 def _writes_refused(node: SimulatedNode, minute: int) -> None:
-    target = "/api/v1/namespaces/default/secrets/app"
-    node.sync.api_request("PATCH", target, 403, is_watch=False)
+    node.sync.api_request("PATCH", _SECRET, 403, is_watch=False)
 
 
 def _memory_grows(node: SimulatedNode, minute: int) -> None:
@@ -137,6 +154,7 @@ def _fault(happens: Step, *alerts: str, is_there: bool = True) -> Fault:
 FAULTS = {
     "idle": _fault(idle),
     "a provider that failed and that no volume has": _fault(_away_without_volumes),
+    "a start that takes its time": _fault(_slow_start),
     "no target": _fault(idle, "SscsiNoNodes", is_there=False),
     # The figures are gone from this, the only node; so is what SscsiNoNodes looks for.
     "scrapes fail": _fault(_scrape_fails, "SscsiScrapeFails", "SscsiNoNodes"),

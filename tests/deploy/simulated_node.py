@@ -15,7 +15,12 @@ from sscsi.errors import SscsiError
 from sscsi.node.call_observer import ProviderCallObserver
 from sscsi.node.metrics import NodeMetrics
 from sscsi.node.provider_gates import ProviderGates
-from sscsi.node.volume_figures import VolumeFigures, circuit_families, volume_families
+from sscsi.node.volume_figures import (
+    VolumeFigures,
+    circuit_families,
+    unpublished_family,
+    volume_families,
+)
 
 MINUTE = 60.0
 PROVIDER = "vault"
@@ -53,7 +58,7 @@ class SimulatedNode:
         self.metrics = NodeMetrics()
         self.sync = SyncMetrics()
         self.calls = CallMetrics()
-        self.queue_depth = self.sync_problems = 0
+        self.queue_depth = self.sync_problems = self.unpublished = 0
         self._gates = ProviderGates(calls_per_second=10, burst=10, places=4, clock=lambda: self.now)
         self._observer = ProviderCallObserver(self.metrics, self._gates)
         self._watchdog_time = self.now
@@ -89,6 +94,7 @@ class SimulatedNode:
                 *self.metrics.families(),
                 *volume_families([self._figures(volume) for volume in self.volumes], self.now),
                 *circuit_families(self.circuits()),
+                unpublished_family(self.unpublished),
             ],
             "statussync": self.sync.families(queue_depth=self.queue_depth, problems=self.sync_problems),
             "registrar": registration_families(Standing(endpoint="/csi.sock", registrations=1)),
@@ -116,6 +122,8 @@ class SimulatedNode:
         volume.is_failing = error is not None
         if error is not None:
             self.metrics.refresh_failed(PROVIDER, error, 0.06)
+            # As upstream counts it, when kubelet's republish found the volume due; kubelet is told OK.
+            self.metrics.publish_failed(PROVIDER, error, 0.06)
             return
         volume.success_time = self.now
         self.metrics.refresh_succeeded(PROVIDER, 0.06, changed=False)

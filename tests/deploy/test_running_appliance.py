@@ -100,19 +100,11 @@ def test_a_room_that_hangs_fires(appliance: Watched) -> None:
     assert fired(hanging, appliance.page_with("sscsi_room_up", 1, room="node")) == set()
 
 
-def test_pods_of_a_class_whose_provider_is_not_there_fire(appliance: Watched) -> None:
+def test_a_pod_of_a_class_whose_provider_is_not_there_fires(appliance: Watched) -> None:
     place = appliance.running.place
     volume = place.write_class("nowhere", provider="nobody")
-    pages = [appliance.page_with("sscsi_room_up", 1, room="node")]
-    scrapes = Scrapes()
-    scrapes.add(pages[0])
-    for tries in range(1, 13):
-        with pytest.raises(CallFailedError):
-            place.kubelet.publish(volume)
-        # Kubelet tries again after a minute or two.
-        scrapes.add(
-            appliance.page_with(
-                "node_publish_error_total", tries, provider="nobody", error_type="GRPCProviderError"
-            )
-        )
-    assert {rule.name for rule in rules().values() if firing(rule, scrapes)} == {"SscsiPublishesFailing"}
+    before = appliance.page_with("sscsi_volumes_unpublished", 0)
+    with pytest.raises(CallFailedError):
+        place.kubelet.publish(volume)
+    waiting = appliance.page_with("sscsi_volumes_unpublished", 1)
+    assert fired(before, waiting) == {"SscsiPublishesFailing"}

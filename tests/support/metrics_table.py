@@ -14,7 +14,12 @@ from sscsi.core.prometheus import Family
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.watchdog_state import ContainerMemory, ProgramState, WatchdogState
 from sscsi.node.metrics import NodeMetrics
-from sscsi.node.volume_figures import VolumeFigures, circuit_families, volume_families
+from sscsi.node.volume_figures import (
+    VolumeFigures,
+    circuit_families,
+    unpublished_family,
+    volume_families,
+)
 from tests.support.checkout import ROOT
 
 _ROW = re.compile(r"\| `([a-z0-9_]+)` \| (counter|gauge|histogram) \|(.*?)\| .* \| (\w+) \|")
@@ -63,6 +68,7 @@ def of_the_code() -> dict[str, Row]:
             *node.families(),
             *volume_families([volume], now),
             *circuit_families({"vault": False}),
+            unpublished_family(0),
         ],
         "statussync": SyncMetrics().families(queue_depth=0, problems=0),
         "registrar": registration_families(Standing(endpoint="/csi.sock")),

@@ -6,12 +6,22 @@ import grpc
 
 from sscsi.core import log_keys, log_levels
 from sscsi.edges.grpc_status import GO_NAMES, code_of
-from sscsi.errors import ProviderAnswerError, ProviderCallError, ProviderNotFoundError, SscsiError
+from sscsi.errors import (
+    ContentTooLargeError,
+    ProviderAnswerError,
+    ProviderCallError,
+    ProviderNotFoundError,
+    SscsiError,
+)
+from sscsi.node.error_types import known_code
 from sscsi.node.metrics import ANSWER_INVALID, NodeMetrics
 from sscsi.node.provider_fetch import AWAY_CODES
 from sscsi.node.provider_gates import ProviderGates
 
 log = logging.getLogger(__name__)
+
+# Of an answer that came, and is of no use.
+_ANSWERED = (ProviderAnswerError, ContentTooLargeError)
 
 
 class ProviderCallObserver:
@@ -41,7 +51,7 @@ class ProviderCallObserver:
             log.log(log_levels.REQUESTS, "provider call", extra=about)
         if isinstance(error, ProviderCallError) and error.code in AWAY_CODES:
             self._gates.was_away(provider, str(error))
-        elif error is None or isinstance(error, (ProviderCallError, ProviderAnswerError)):
+        elif error is None or isinstance(error, (ProviderCallError, *_ANSWERED)):
             self._gates.answered(provider)
 
     def provider_call_shared(self, provider: str) -> None:
@@ -56,4 +66,6 @@ def _result(error: SscsiError | None) -> str:
         return GO_NAMES[grpc.StatusCode.OK]
     if isinstance(error, ProviderCallError):
         return GO_NAMES[code_of(error.code)]
-    return ANSWER_INVALID if isinstance(error, ProviderAnswerError) else GO_NAMES[grpc.StatusCode.UNKNOWN]
+    if isinstance(error, ProviderAnswerError) and error.provider_code:
+        return known_code(error.provider_code)
+    return ANSWER_INVALID if isinstance(error, _ANSWERED) else GO_NAMES[grpc.StatusCode.UNKNOWN]

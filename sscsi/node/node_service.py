@@ -55,7 +55,13 @@ class NodeService(csi_pb2_grpc.NodeServicer):
     def NodePublishVolume(
         self, request: csi_pb2.NodePublishVolumeRequest, context: grpc.ServicerContext
     ) -> csi_pb2.NodePublishVolumeResponse:
-        self._publisher.publish(parse_publish(request), Deadline.of(context))
+        try:
+            parsed = parse_publish(request)
+        except InvalidRequestError as error:
+            # Upstream counts it, too; no time was spent on it.
+            self._metrics.publish_failed("", error, 0.0)
+            raise
+        self._publisher.publish(parsed, Deadline.of(context))
         return csi_pb2.NodePublishVolumeResponse()
 
     def NodeUnpublishVolume(

@@ -197,8 +197,8 @@ class ProviderFetch:
             if answer.error_code:
                 # Not cut: the content that it may quote is masked later, and half of it would not be found.
                 code = masked_message(answer.error_code, request.sensitive())
-                failure = ProviderAnswerError(f"mount request failed with provider error code {code}")
                 answer = dataclasses.replace(answer, error_code=code)
+            failure = self._fault_of(answer)
         except ProviderCallError as error:
             failure = ProviderCallError(clean_message(str(error), request.sensitive()), code=error.code)
             raise failure from error
@@ -209,6 +209,14 @@ class ProviderFetch:
             seconds = time.monotonic() - begun
             self._observer.provider_called(provider, failure, seconds, volume_id=request.volume_id)
         return answer
+
+    def _fault_of(self, answer: ProviderAnswer) -> SscsiError | None:
+        """What is wrong with an answer, for the figures of the call; each who is given it finds so himself."""
+        try:
+            self._judge(answer, is_shared=False)
+        except SscsiError as error:
+            return error
+        return None
 
     def _judge(self, answer: ProviderAnswer, *, is_shared: bool) -> Fetched:
         if answer.error_code:

@@ -135,8 +135,8 @@ class Publisher:
         record = self._volumes.get(request.target_path)
         if record is not None:
             return record.provider
-        provider_class = self._classes.known_fresh(request.pod_namespace, request.class_name)
-        return provider_class.provider if provider_class is not None else ""
+        # Not only of a class that is fresh: a provider that hangs takes longer than a class stays so.
+        return self._classes.last_provider(request.pod_namespace, request.class_name)
 
     def _look(self, request: PublishRequest) -> Found:
         state = self._mounter.look(request.target_path)

@@ -49,7 +49,9 @@ class RefreshFailures:
         False, and nothing is noted, when the volume has gone or was published anew, or just is.
         """
         reason = failure_reason(error)
-        if is_retried and not record.last_error and not self._is_lasting(record.target_path):
+        # Nothing is kept of a volume that has gone: nobody would forget it any more.
+        is_there = self._volumes.get(record.target_path) is record
+        if is_retried and is_there and not record.last_error and not self._is_lasting(record.target_path):
             return True
         try:
             with lock():

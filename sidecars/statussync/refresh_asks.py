@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 PODS = ObjectKey("Annotations of pods", "", "")
 _FIRST_DELAY_SECONDS = 0.2
-_MAX_DELAY_SECONDS = 30.0
+# Who asks expects it within seconds, also of a node room that was away for long.
+_MAX_DELAY_SECONDS = 5.0
 
 
 class RefreshAsks:

@@ -34,7 +34,8 @@ class VolumeRecord:
     `failing_since` is 0 then. `renew_time` and `expiry_time` are of the certificate in the content that is to be renewed
     first: when two thirds of its life are over, and all of it; 0 when there is none. `class_interval` is what the class said of
     the refresh interval at the last success, as it is written there. `class_ask` and `pod_ask` are the
-    wishes for a refresh, annotations of the class and the pod, that the last success honoured.
+    wishes for a refresh, annotations of the class and the pod, that the last success honoured; of the pod, where that success
+    knew of no wish, the one before it.
     """
 
     boot_id: str

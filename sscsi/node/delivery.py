@@ -131,7 +131,8 @@ class Delivery:
                 provider_class=provider_class,
                 object_versions=fetched.object_versions,
                 life=_life(fetched, before),
-                pod_ask=fetched.pod_ask,
+                # Who has just started has been told of no wish yet: one that was honoured stays so.
+                pod_ask=fetched.pod_ask or (before.pod_ask if before is not None else ""),
             )
             self._volumes.put(record)
         return record

@@ -221,6 +221,22 @@ class TestAnnotations:
         publish(hourly, "a")
         assert len(provider.requests) == 2
 
+    def test_is_honoured_once_also_when_it_is_not_known_for_a_while(
+        self, hourly: NodeInProcess, provider: FakeProvider
+    ) -> None:
+        """Status-sync has just started, and does not know the pods yet: it tells of no wish of theirs."""
+        publish(hourly, "a")
+        ask(hourly, pod_ask("a", "now"))
+        wait_until(lambda: len(provider.requests) == 2, "it is honoured")
+        ask(hourly)
+        assert refresh(hourly) == [("a", Outcome.UNCHANGED, "")]
+        ask(hourly, pod_ask("a", "now"))
+        publish(hourly, "a")
+        assert refresh(hourly) == [("a", Outcome.UNCHANGED, "")]
+        assert len(provider.requests) == 4
+        ask(hourly, pod_ask("a", "again"))
+        wait_until(lambda: len(provider.requests) == 5, "another wish is another")
+
     def test_is_honoured_over_restarts_once(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:

@@ -1,10 +1,12 @@
 """What the commands that ask an appliance and print what they hear have in common."""
 
+import json
 import os
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from sscsi.cli.status_layout import plain
 from sscsi.errors import ConfigError
 from sscsi.process import flags
 from sscsi.process.flags import Argument, Flag, Flags, HelpRequestedError
@@ -34,6 +36,21 @@ def parse(
     if any(flag.name == "timeout" for flag in known) and parsed.seconds("timeout") <= 0:
         raise ConfigError("flag --timeout must be more than 0")
     return parsed
+
+
+def print_answer(
+    document: Mapping[str, object], trouble: str, lines: Iterable[str], *, as_json: bool
+) -> None:
+    """Print what was heard: the document, which has the trouble in it, or the lines.
+
+    `trouble` is why there is nothing to tell; without JSON it is raised as ConfigError (exit code 1). Raises as `print_report`.
+    """
+    if as_json:
+        print_report(json.dumps(document, indent=2, allow_nan=False))
+    elif trouble:
+        raise ConfigError(plain(trouble), exit_code=1)
+    else:
+        print_report("\n".join(map(plain, lines)))
 
 
 def print_report(text: str) -> None:

@@ -1,14 +1,12 @@
 """`sscsi refresh`: have the content of volumes fetched now, and tell what became of each."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import grpc
 
 from sscsi.cli import command, node_socket
-from sscsi.cli.status_layout import plain
 from sscsi.cli.status_units import counted
 from sscsi.errors import ConfigError
 from sscsi.pb import sscsi_pb2
@@ -82,13 +80,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"{PROGRAM}: interrupted; what is under way goes on\n")
         return _INTERRUPTED
-    if parsed.boolean("json"):
-        document = {"version": JSON_VERSION, **dataclasses.asdict(report)}
-        command.print_report(json.dumps(document, indent=2, allow_nan=False))
-    elif report.trouble:
-        raise ConfigError(plain(report.trouble), exit_code=1)
-    else:
-        command.print_report("\n".join(map(plain, _lines(report))))
+    document = {"version": JSON_VERSION, **dataclasses.asdict(report)}
+    command.print_answer(document, report.trouble, _lines(report), as_json=parsed.boolean("json"))
     return 0 if report.done else 1
 
 

@@ -2,12 +2,10 @@
 
 import dataclasses
 import fnmatch
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sscsi.cli import command, node_socket
-from sscsi.cli.status_layout import plain
 from sscsi.cli.status_units import age_text, counted
 from sscsi.errors import ConfigError
 from sscsi.pb import sscsi_pb2
@@ -97,13 +95,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     parsed = command.parse(PROGRAM, _ABOUT, FLAGS, argv, environ, argument=OBJECT)
     is_wanted = _filter(parsed)
     report = who(parsed.text("run-dir"), is_wanted, timeout_seconds=parsed.seconds("timeout"))
-    if parsed.boolean("json"):
-        document = {"version": JSON_VERSION, **dataclasses.asdict(report)}
-        command.print_report(json.dumps(document, indent=2, allow_nan=False))
-    elif report.trouble:
-        raise ConfigError(plain(report.trouble), exit_code=1)
-    else:
-        command.print_report("\n".join(map(plain, _lines(report))))
+    document = {"version": JSON_VERSION, **dataclasses.asdict(report)}
+    command.print_answer(document, report.trouble, _lines(report), as_json=parsed.boolean("json"))
     return 0 if report.holders else 1
 
 

@@ -52,6 +52,7 @@ class RefreshFailures:
         # Nothing is kept of a volume that has gone: nobody would forget it any more.
         is_there = self._volumes.get(record.target_path) is record
         if is_retried and is_there and not record.last_error and not self._is_lasting(record.target_path):
+            _log(record, error, None)
             return True
         try:
             with lock():
@@ -62,15 +63,7 @@ class RefreshFailures:
                 is_news = self._is_news(record.target_path, reason)
         except VolumeBusyError:
             return False
-        log.log(
-            log_levels.DECISIONS if failing is None else log_levels.ERROR,
-            "refresh failed, the content stays",
-            extra={
-                **_about(record, failing),
-                log_keys.REASON: reason,
-                log_keys.ERROR: str(error),
-            },
-        )
+        _log(record, error, failing)
         if is_news:
             self._volumes.notify(record.target_path, make_notice(record, FAILED_REFRESH, error))
         return True
@@ -132,6 +125,19 @@ class RefreshFailures:
                 return rewritten_files(tree, record.files) or record.files
         except SscsiError:
             return record.files
+
+
+def _log(record: VolumeRecord, error: SscsiError, failing: int | None) -> None:
+    """The line of a failure, at ERROR with how many fail so; where none is due, at DECISIONS."""
+    log.log(
+        log_levels.DECISIONS if failing is None else log_levels.ERROR,
+        "refresh failed, the content stays",
+        extra={
+            **_about(record, failing),
+            log_keys.REASON: failure_reason(error),
+            log_keys.ERROR: str(error),
+        },
+    )
 
 
 def _about(record: VolumeRecord, failing: int | None) -> dict[str, object]:

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from sscsi.core import log_keys, log_levels
 from sscsi.errors import ProviderCallError
 from sscsi.node.refresh_failures import LASTING_SECONDS, RefreshFailures
 from sscsi.node.volumes import Volumes
@@ -48,6 +49,18 @@ def test_what_is_tried_again_in_moments_is_told_when_it_lasts(place: Place) -> N
     place.clock.advance(1)
     assert place.fail()
     assert place.told == str(AWAY)
+
+
+def test_what_is_not_told_is_in_the_log_at_verbosity_4(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.volumes.put(place.record)
+    with caplog.at_level(log_levels.DECISIONS):
+        place.fail()
+        place.clock.advance(LASTING_SECONDS)
+        place.fail()
+    lines = [(line.levelno, getattr(line, log_keys.ERROR)) for line in caplog.records]
+    assert lines == [(log_levels.DECISIONS, str(AWAY)), (log_levels.ERROR, str(AWAY))]
 
 
 def test_what_is_not_tried_again_soon_is_told_at_once(place: Place) -> None:

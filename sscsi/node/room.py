@@ -33,7 +33,7 @@ from sscsi.node.provider_health import ProviderHealth
 from sscsi.node.publish import Publisher
 from sscsi.node.refresh_parts import RefreshParts
 from sscsi.node.unpublish import Unpublisher
-from sscsi.node.volume_figures import unpublished_family
+from sscsi.node.volume_figures import health_families, unpublished_family
 from sscsi.node.volume_mounts import VolumeMounts
 from sscsi.node.volumes import Volumes
 from sscsi.node.volumes_service import VolumesService
@@ -266,6 +266,7 @@ class NodeRoom:
             *self._metrics.families(),
             *self._refreshes.families(),
             unpublished_family(len(self._volumes.failed())),
+            *health_families(self._health.states()),
         ]
 
     def _add_csi(self, server: grpc.Server) -> None:

@@ -112,6 +112,17 @@ def circuit_families(states: Mapping[str, bool]) -> list[Family]:
     ]
 
 
+def health_families(states: Mapping[str, bool]) -> list[Family]:
+    """What --provider-health-check found, by the provider's name; nothing without it."""
+    return [
+        gauge(
+            "sscsi_provider_healthy",
+            "Whether the provider answered when it was last asked for its version (--provider-health-check).",
+            [({"provider": provider}, float(answers)) for provider, answers in sorted(states.items())],
+        )
+    ]
+
+
 def _by_class(name: str, about: str, values: Mapping[ClassKey, float]) -> Family:
     return gauge(
         name,

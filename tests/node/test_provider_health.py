@@ -13,10 +13,13 @@ from sscsi.edges.provider_sockets import ProviderSockets
 from sscsi.errors import ConfigError, ProviderCallError
 from sscsi.node import config as node_config
 from sscsi.node.provider_health import ProviderHealth
+from sscsi.pb import sscsi_pb2
 from sscsi.ports import ProviderVersion
 from tests.fakes.fake_provider import FakeProvider, serving
 from tests.fakes.fake_providers import FakeProviders
+from tests.fakes.fake_status_sync import FakeStatusSync
 from tests.support.node_place import NodePlace, node_place
+from tests.support.node_room import room_in_process
 from tests.support.waiting import wait_until
 
 AWAY = ProviderCallError("rpc error: code = Unavailable desc = away", code=14)
@@ -239,3 +242,22 @@ def test_the_flags() -> None:
     for interval in ("0s", "-1m"):
         with pytest.raises(ConfigError, match="--provider-health-check-interval"):
             node_config.parse([f"--provider-health-check-interval={interval}"], {})
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("flags", "found"), [((), {}), (("--provider-health-check",), {"fake": 1.0})])
+def test_the_room_tells_it_where_the_flag_asks_for_it(
+    place: NodePlace,
+    status_sync: FakeStatusSync,
+    provider: FakeProvider,
+    flags: tuple[str, ...],
+    found: dict[str, float],
+) -> None:
+    with room_in_process(place, *flags) as node:
+
+        def healthy() -> dict[str, float]:
+            families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10).families
+            (family,) = [family for family in families if family.name == "sscsi_provider_healthy"]
+            return {sample.labels[0].value: sample.value for sample in family.samples}
+
+        wait_until(lambda: healthy() == found, "the metric tells it")

@@ -17,6 +17,7 @@ from sscsi.node.metrics import NodeMetrics
 from sscsi.node.volume_figures import (
     VolumeFigures,
     circuit_families,
+    health_families,
     unpublished_family,
     volume_families,
 )
@@ -69,6 +70,7 @@ def of_the_code() -> dict[str, Row]:
             *volume_families([volume], now),
             *circuit_families({"vault": False}),
             unpublished_family(0),
+            *health_families({"vault": True}),
         ],
         "statussync": SyncMetrics().families(queue_depth=0, problems=0),
         "registrar": registration_families(Standing(endpoint="/csi.sock")),

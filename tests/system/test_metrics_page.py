@@ -25,6 +25,7 @@ SOMETIMES = {
     "sscsi_container_memory_limit_bytes",
     "sscsi_program_proportional_memory_bytes",
     "sscsi_provider_circuit_open",
+    "sscsi_provider_healthy",
     "sscsi_refresh_interval_seconds",
 }
 

@@ -257,7 +257,11 @@ def test_the_room_tells_it_where_the_flag_asks_for_it(
 
         def healthy() -> dict[str, float]:
             families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10).families
-            (family,) = [family for family in families if family.name == "sscsi_provider_healthy"]
-            return {sample.labels[0].value: sample.value for sample in family.samples}
+            return {
+                sample.labels[0].value: sample.value
+                for family in families
+                if family.name == "sscsi_provider_healthy"
+                for sample in family.samples
+            }
 
         wait_until(lambda: healthy() == found, "the metric tells it")

@@ -36,6 +36,8 @@ class RefreshSchedule:
         self._plans: dict[str, Plan] = {}
         self._waiters = RefreshWaiters()
         self._is_changed = False
+        # Of the clock's thread in `wait`, until when; None while it is awake.
+        self._sleeps_until: float | None = None
 
     @property
     def now(self) -> float:
@@ -72,7 +74,7 @@ class RefreshSchedule:
                 has_request=True,
             )
             plan.take_over(before)
-            self._wake()
+            self._changed(plan)
 
     def found(self, target_path: str, *, provider: str, interval: float, due_at: float) -> None:
         """A volume is there whose request is not: nothing before kubelet's next call."""
@@ -98,7 +100,7 @@ class RefreshSchedule:
             plan = self._plans.get(target_path)
             if plan is not None and not plan.has_request:
                 plan.has_request, plan.waits_for = True, ""
-                self._wake()
+                self._changed(plan)
 
     def named(self, target_path: str, provider: str) -> None:
         """The provider of an adopted volume is known now: it goes through that one's gate."""
@@ -129,7 +131,7 @@ class RefreshSchedule:
         with self._condition:
             if plan := self._plans.get(target_path):
                 plan.failed(self._clock(), passes=passes, own_clock=self._own_clock, chance=self._chance())
-            self._wake()
+                self._changed(plan)
 
     def is_on_clock(self, target_path: str) -> bool:
         """Whether the room itself fetches the volume's content again."""
@@ -258,7 +260,7 @@ class RefreshSchedule:
                     plan.clock_at = plan.kubelet_at = plan.asked_for
                 elif result.outcome in {Outcome.CHANGED, Outcome.UNCHANGED}:
                     plan.asked, plan.asked_by, plan.unheard = 0, "", 0
-            self._wake()
+                self._changed(plan)
 
     def tell(self, target_path: str, result: RefreshResult) -> None:
         """No attempt begins for now: whoever waits for one is told why."""
@@ -300,12 +302,31 @@ class RefreshSchedule:
                     ),
                     default=NEVER,
                 )
-                self._condition.wait(min(seconds, max(next_at - now, 0.0)))
+                timeout = min(seconds, max(next_at - now, 0.0))
+                self._sleeps_until = now + timeout
+                self._condition.wait(timeout)
+                self._sleeps_until = None
             self._is_changed = False
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether somebody is in `wait`."""
+        return self._sleeps_until is not None
 
     def wake(self) -> None:
         """End a `wait`."""
         with self._condition:
+            self._wake()
+
+    def _changed(self, plan: Plan) -> None:
+        """End a `wait` if the plan comes before its end; who is awake sees what comes later by himself.
+
+        Each publish plans something, a minute or an hour from now: that is nobody's concern yet.
+        """
+        if not plan.has_request or plan.is_under_way:
+            return
+        until = self._clock() if self._sleeps_until is None else self._sleeps_until
+        if plan.clock_at <= until and plan.clock_at != NEVER:
             self._wake()
 
     def _wake(self) -> None:
@@ -314,4 +335,4 @@ class RefreshSchedule:
 
     def _ask(self, plan: Plan, by: str, after_seconds: float = 0.0) -> None:
         plan.ask(self._clock(), by, after_seconds)
-        self._wake()
+        self._changed(plan)

@@ -1,5 +1,7 @@
 """When volumes are fetched: by the room's own clock, by kubelet's calls, when asked."""
 
+import threading
+
 import pytest
 
 from sscsi.core.refresh_due import WITHOUT_INTERVAL_SECONDS
@@ -8,6 +10,7 @@ from sscsi.node.audit import ASK, COMMAND
 from sscsi.node.refresh_plan import NEVER
 from sscsi.node.refresh_schedule import FOR_KUBELET, RefreshSchedule
 from tests.support.hand_clock import HandClock
+from tests.support.waiting import wait_until
 
 MINUTE = 60.0
 UNCHANGED = RefreshResult(outcome=Outcome.UNCHANGED)
@@ -323,3 +326,51 @@ class TestGroups:
         assert schedule.is_under_way("/b")
         assert schedule.begin("/d")
         assert schedule.begin_equals("/d") == []
+
+
+class TestWaiting:
+    """The clock's thread sleeps until the next plan, or one that comes before it."""
+
+    def waiting(self, schedule: RefreshSchedule) -> "tuple[threading.Thread, threading.Event]":
+        ended = threading.Event()
+
+        def wait() -> None:
+            schedule.wait(60.0)
+            ended.set()
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        return thread, ended
+
+    @pytest.mark.parametrize("change", ["ask", "an earlier plan", "wake"])
+    def test_what_comes_before_its_end_ends_it(self, schedule: RefreshSchedule, change: str) -> None:
+        plan(schedule, "/later", interval=1000.0)
+        thread, ended = self.waiting(schedule)
+        wait_until(lambda: schedule.is_asleep, "it sleeps")
+        if change == "ask":
+            schedule.ask("/later", ASK)
+        elif change == "an earlier plan":
+            plan(schedule, "/sooner", interval=1.0)
+        else:
+            schedule.wake()
+        wait_until(ended.is_set, "it is woken")
+        thread.join()
+
+    def test_what_comes_later_does_not(self, schedule: RefreshSchedule) -> None:
+        plan(schedule, "/first", interval=10.0)
+        thread, ended = self.waiting(schedule)
+        wait_until(lambda: schedule.is_asleep, "it sleeps")
+        for number in range(10):
+            plan(schedule, f"/{number}", interval=1000.0)
+            plan(schedule, f"/kubelet/{number}", interval=0.0)
+            plan(schedule, f"/never/{number}", interval=-1.0)
+        assert schedule.is_asleep
+        assert not ended.is_set()
+        schedule.wake()
+        thread.join()
+
+    def test_what_became_due_while_it_was_awake_is_not_slept_over(self, schedule: RefreshSchedule) -> None:
+        plan(schedule, "/later", interval=1000.0)
+        schedule.ask("/later", ASK)
+        schedule.wait(60.0)
+        assert schedule.due() == [("/later", "vault")]

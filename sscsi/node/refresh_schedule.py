@@ -9,6 +9,7 @@ from sscsi.core.refresh_due import ask_again_seconds, jitter_seconds
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
 from sscsi.node.audit import COMMAND
 from sscsi.node.new_record import boottime
+from sscsi.node.refresh_alarm import RefreshAlarm
 from sscsi.node.refresh_plan import NEVER, Plan, PlanView
 from sscsi.node.refresh_waiters import RefreshWaiters
 
@@ -35,9 +36,7 @@ class RefreshSchedule:
         self._condition = threading.Condition()
         self._plans: dict[str, Plan] = {}
         self._waiters = RefreshWaiters()
-        self._is_changed = False
-        # Of the clock's thread in `wait`, until when; None while it is awake.
-        self._sleeps_until: float | None = None
+        self._alarm = RefreshAlarm(self._condition, clock)
 
     @property
     def now(self) -> float:
@@ -290,48 +289,30 @@ class RefreshSchedule:
             return max(self._clock() - plan.due_at, 0.0) if plan is not None and plan.interval else 0.0
 
     def wait(self, seconds: float) -> None:
-        """Wait for so long, or until the next plan is due, or until something has changed."""
+        """Wait for so long, or until the next plan is due, or until one comes before that."""
         with self._condition:
-            if not self._is_changed:
-                now = self._clock()
-                next_at = min(
-                    (
-                        plan.clock_at
-                        for plan in self._plans.values()
-                        if plan.has_request and not plan.is_under_way and plan.clock_at > now
-                    ),
-                    default=NEVER,
-                )
-                timeout = min(seconds, max(next_at - now, 0.0))
-                self._sleeps_until = now + timeout
-                self._condition.wait(timeout)
-                self._sleeps_until = None
-            self._is_changed = False
+            now = self._clock()
+            waiting = [
+                plan.clock_at
+                for plan in self._plans.values()
+                if plan.has_request and not plan.is_under_way and plan.clock_at > now
+            ]
+            self._alarm.sleep(until=min([now + seconds, *waiting]))
 
     @property
     def is_asleep(self) -> bool:
         """Whether somebody is in `wait`."""
-        return self._sleeps_until is not None
+        return self._alarm.is_asleep
 
     def wake(self) -> None:
         """End a `wait`."""
         with self._condition:
-            self._wake()
+            self._alarm.ring()
 
     def _changed(self, plan: Plan) -> None:
-        """End a `wait` if the plan comes before its end; who is awake sees what comes later by himself.
-
-        Each publish plans something, a minute or an hour from now: that is nobody's concern yet.
-        """
-        if not plan.has_request or plan.is_under_way:
-            return
-        until = self._clock() if self._sleeps_until is None else self._sleeps_until
-        if plan.clock_at <= until and plan.clock_at != NEVER:
-            self._wake()
-
-    def _wake(self) -> None:
-        self._is_changed = True
-        self._condition.notify_all()
+        """Each publish plans something, a minute or an hour from now: that is nobody's concern yet."""
+        if plan.has_request and not plan.is_under_way and plan.clock_at != NEVER:
+            self._alarm.set(plan.clock_at)
 
     def _ask(self, plan: Plan, by: str, after_seconds: float = 0.0) -> None:
         plan.ask(self._clock(), by, after_seconds)

@@ -35,6 +35,11 @@ REASONS = (
 )
 """Reasons of the condition `Refreshed`, of log lines and of `sscsi_refresh_failures_total`."""
 
+PASSING = frozenset(
+    {PROVIDER_NOT_FOUND, PROVIDER_UNAVAILABLE, PROVIDER_THROTTLED, PROVIDER_TIMED_OUT, CLASS_UNAVAILABLE}
+)
+"""What is over with the next try, perhaps, and has hit every class of the provider; the rest somebody has to mend in one."""
+
 # The numbers are gRPC's status codes.
 CANCELLED, DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED = 1, 4, 5, 7
 RESOURCE_EXHAUSTED, UNAVAILABLE, UNAUTHENTICATED = 8, 14, 16

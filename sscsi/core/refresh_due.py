@@ -52,10 +52,14 @@ def pause_seconds(failures: int, interval: float, chance: float) -> float:
     Grows to a sixteenth of the interval, so that half of all calls may fail and no content is two intervals old.
     """
     longest = min(interval / _TRIES, _LONGEST_PAUSE_SECONDS) if interval > 0 else _LONGEST_PAUSE_SECONDS
-    pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 16), longest)
-    return pause * (1 + chance) / 2
+    return _doubled(_FIRST_PAUSE_SECONDS, failures - 1, longest) * (1 + chance) / 2
 
 
 def ask_again_seconds(unheard: int) -> float:
     """How long a wish waits that so many refreshes in a row (1 and up) did not honour."""
-    return min(_ASK_AGAIN_SECONDS * 2.0 ** min(unheard - 1, 16), _LONGEST_PAUSE_SECONDS)
+    return _doubled(_ASK_AGAIN_SECONDS, unheard - 1, _LONGEST_PAUSE_SECONDS)
+
+
+def _doubled(first: float, times: int, longest: float) -> float:
+    # Beyond 16 the longest is reached anyway, and no power is too large for a float.
+    return min(first * 2.0 ** min(times, 16), longest)

@@ -95,10 +95,6 @@ class Delivery:
         fetched = self._provider_fetch.fetch(request, provider_class, current, deadline, moment)
         return dataclasses.replace(fetched, pod_ask=pod_ask)
 
-    def identity(self, request: PublishRequest, provider_class: SecretProviderClass) -> str:
-        """Whose calls the request may share; empty: none."""
-        return self._provider_fetch.identity(request, provider_class)
-
     def last_provider(self, request: PublishRequest) -> str:
         """The provider of the request's class as it was last known; empty when it never was."""
         return self._classes.last_provider(request.pod_namespace, request.class_name)

@@ -9,23 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from sscsi.core import failure_reason as reasons
+from sscsi.core.failure_reason import PASSING
 from sscsi.core.volume_record import VolumeRecord
 
 PROVIDER_SECONDS = 60.0
 """Between two lines of one provider, for a reason that is the same for all its volumes."""
 CLASS_SECONDS = 300.0
 """Between two lines of one class, for any other reason."""
-# What fails so fails for every class of the provider.
-_OF_PROVIDER = frozenset(
-    {
-        reasons.PROVIDER_NOT_FOUND,
-        reasons.PROVIDER_UNAVAILABLE,
-        reasons.PROVIDER_THROTTLED,
-        reasons.PROVIDER_TIMED_OUT,
-        reasons.CLASS_UNAVAILABLE,
-    }
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +38,7 @@ class FailureLines:
 
     def failed(self, record: VolumeRecord, reason: str) -> int | None:
         """The volume could not be refreshed: how many fail for the same cause now, or None when no line is due."""
-        is_provider = reason in _OF_PROVIDER
+        is_provider = reason in PASSING
         class_name = "" if is_provider else f"{record.pod_namespace}/{record.class_name}"
         cause = _Cause(record.provider, reason, class_name)
         with self._lock:

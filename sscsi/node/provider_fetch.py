@@ -34,14 +34,23 @@ AWAY_CODES = frozenset({CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAI
 class Fetched:
     """A provider's answer that passed every check. No files: the provider writes the target path itself.
 
-    `is_shared`: the call was made for another pod of equal identity. `pod_ask`: what the pod's annotation asked for
+    `identity`: whose calls the request may share, empty when none. `is_shared`: the call was made for another pod. `pod_ask`: what the pod's annotation asked for
     before the call.
     """
 
     files: tuple[PlannedFile, ...]
     object_versions: Versions
+    identity: str = ""
     is_shared: bool = False
     pod_ask: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """A provider's answer, and what is wrong with it."""
+
+    answer: ProviderAnswer
+    fault: SscsiError | None
 
 
 class CallObserver(Protocol):
@@ -84,7 +93,7 @@ class ProviderFetch:
         self._sharing_providers = sharing_providers
         self._observer = observer
 
-    def identity(self, request: PublishRequest, provider_class: SecretProviderClass) -> str:
+    def _identity(self, request: PublishRequest, provider_class: SecretProviderClass) -> str:
         """What other requests' must be equal to for a shared call; empty when the request shares none."""
         if not may_share(provider_class, self._sharing_providers):
             return ""
@@ -113,13 +122,14 @@ class ProviderFetch:
         Raises ProviderNotFoundError, ProviderCallError, ProviderAnswerError, ContentTooLargeError, each in
         upstream's words and without anything secret.
         """
-        identity = self.identity(request, provider_class)
+        identity = self._identity(request, provider_class)
         if identity:
-            return self._judged(
+            fetched = self._fetched(
                 request, lambda: self._share(request, provider_class, identity, deadline, moment)
             )
+            return dataclasses.replace(fetched, identity=identity)
         try:
-            return self._judged(
+            return self._fetched(
                 request, lambda: (self._ask(request, provider_class, current, deadline), False)
             )
         except ProviderCallError as error:
@@ -129,14 +139,20 @@ class ProviderFetch:
             if not current:
                 raise
         self._observer.provider_call_repeated(provider_class.provider)
-        return self._judged(request, lambda: (self._ask(request, provider_class, (), deadline), False))
+        return self._fetched(request, lambda: (self._ask(request, provider_class, (), deadline), False))
 
-    def _judged(self, request: PublishRequest, call: Callable[[], tuple[ProviderAnswer, bool]]) -> Fetched:
+    def _fetched(self, request: PublishRequest, call: Callable[[], tuple[_Judged, bool]]) -> Fetched:
         files: tuple[PlannedFile, ...] = ()
         try:
-            answer, is_shared = call()
-            files = answer.files
-            return self._judge(answer, is_shared=is_shared)
+            judged, is_shared = call()
+            files = judged.answer.files
+            if judged.fault is not None:
+                raise judged.fault
+            return Fetched(
+                files=files,
+                object_versions=tuple(sorted(dict(judged.answer.object_versions).items())),
+                is_shared=is_shared,
+            )
         except ProviderCallError as error:
             raise ProviderCallError(failure_text(request, error, files), code=error.code) from error
         except ProviderAnswerError as error:
@@ -153,11 +169,13 @@ class ProviderFetch:
         identity: str,
         deadline: Deadline,
         moment: Moment | None,
-    ) -> tuple[ProviderAnswer, bool]:
+    ) -> tuple[_Judged, bool]:
         """The answer to a call for this request or for an equal one, and whether it was for another."""
+        own: list[_Judged] = []
 
         def ask() -> ProviderAnswer:
-            return self._ask(request, provider_class, (), deadline)
+            own.append(self._ask(request, provider_class, (), deadline))
+            return own[-1].answer
 
         if moment is not None:
             answer, is_shared = moment.call(identity, ask)
@@ -165,9 +183,10 @@ class ProviderFetch:
             answer, is_shared = self._shared_calls.call(
                 identity, ask, timeout_seconds=deadline.for_others(self._timeout_seconds)
             )
-        if is_shared:
-            self._observer.provider_call_shared(provider_class.provider)
-        return answer, is_shared
+        if not is_shared:
+            return own[-1], False
+        self._observer.provider_call_shared(provider_class.provider)
+        return self._judge(answer), True
 
     def _ask(
         self,
@@ -175,7 +194,7 @@ class ProviderFetch:
         provider_class: SecretProviderClass,
         current: Versions,
         deadline: Deadline,
-    ) -> ProviderAnswer:
+    ) -> _Judged:
         """One call. What is secret in the request is in no text that comes back: others may share it."""
         provider, begun = provider_class.provider, time.monotonic()
         failure: SscsiError | None = None
@@ -198,7 +217,8 @@ class ProviderFetch:
                 # Not cut: the content that it may quote is masked later, and half of it would not be found.
                 code = masked_message(answer.error_code, request.sensitive())
                 answer = dataclasses.replace(answer, error_code=code)
-            failure = self._fault_of(answer)
+            judged = self._judge(answer)
+            failure = judged.fault
         except ProviderCallError as error:
             failure = ProviderCallError(clean_message(str(error), request.sensitive()), code=error.code)
             raise failure from error
@@ -208,17 +228,16 @@ class ProviderFetch:
         finally:
             seconds = time.monotonic() - begun
             self._observer.provider_called(provider, failure, seconds, volume_id=request.volume_id)
-        return answer
+        return judged
 
-    def _fault_of(self, answer: ProviderAnswer) -> SscsiError | None:
-        """What is wrong with an answer, for the figures of the call; each who is given it finds so himself."""
+    def _judge(self, answer: ProviderAnswer) -> _Judged:
         try:
-            self._judge(answer, is_shared=False)
+            self._check(answer)
         except SscsiError as error:
-            return error
-        return None
+            return _Judged(answer=answer, fault=error)
+        return _Judged(answer=answer, fault=None)
 
-    def _judge(self, answer: ProviderAnswer, *, is_shared: bool) -> Fetched:
+    def _check(self, answer: ProviderAnswer) -> None:
         if answer.error_code:
             raise ProviderAnswerError(
                 f"mount request failed with provider error code {answer.error_code}",
@@ -227,11 +246,6 @@ class ProviderFetch:
         if not answer.object_versions:
             raise ProviderAnswerError("missing object versions")
         check_files(answer.files, limit_bytes=self._content_limit_bytes)
-        return Fetched(
-            files=answer.files,
-            object_versions=tuple(sorted(dict(answer.object_versions).items())),
-            is_shared=is_shared,
-        )
 
 
 def failure_text(request: PublishRequest, error: Exception, files: Iterable[PlannedFile]) -> str:

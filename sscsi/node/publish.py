@@ -189,7 +189,7 @@ class Publisher:
                 if made is not None:
                     self._mounts.take_back(request.target_path, found.state, made)
                 raise
-        self._refresher.delivered(request, record, provider_class, is_shared=fetched.is_shared)
+        self._refresher.delivered(request, record, fetched)
         log.info(
             "published",
             extra={

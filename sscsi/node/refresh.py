@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from sscsi.core import failure_reason as reasons
 from sscsi.core import log_keys, log_levels
 from sscsi.core.failure_reason import failure_reason
-from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.refresh_outcome import Outcome, RefreshResult
 from sscsi.core.volume_record import VolumeRecord
 from sscsi.errors import (
@@ -37,6 +36,7 @@ from sscsi.node.deadline import Deadline
 from sscsi.node.delivery import Delivery
 from sscsi.node.kept_requests import KeptRequests
 from sscsi.node.metrics import NodeMetrics
+from sscsi.node.provider_fetch import Fetched
 from sscsi.node.provider_gates import CIRCUIT, ProviderGates, Refusal
 from sscsi.node.publish_request import PublishRequest
 from sscsi.node.refresh_asks import RefreshAsks
@@ -50,16 +50,6 @@ from sscsi.node.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
-# What is over with the next try, perhaps; the rest has to be mended by somebody.
-_PASSING = frozenset(
-    {
-        reasons.PROVIDER_NOT_FOUND,
-        reasons.PROVIDER_UNAVAILABLE,
-        reasons.PROVIDER_THROTTLED,
-        reasons.PROVIDER_TIMED_OUT,
-        reasons.CLASS_UNAVAILABLE,
-    }
-)
 # A provider that writes into the volume itself has it until its call ends, and a pod that is deleted waits for that.
 _SELF_WRITING_SECONDS = 30.0
 _GONE = RefreshResult(outcome=Outcome.FAILED, message="the volume has gone, or was published anew")
@@ -101,14 +91,12 @@ class Refresher:
         self,
         request: PublishRequest,
         record: VolumeRecord,
-        provider_class: SecretProviderClass,
-        *,
-        is_shared: bool,
+        fetched: Fetched,
     ) -> None:
         """A first publish has put content in place."""
         self._kept.keep(request)
-        self._plan(request, record, provider_class, is_first=True)
-        self._audit.write(record, event=DELIVERED, trigger=PUBLISH, shared=is_shared)
+        self._plan(request, record, fetched, is_first=True)
+        self._audit.write(record, event=DELIVERED, trigger=PUBLISH, shared=fetched.is_shared)
 
     def found(self, record: VolumeRecord) -> None:
         """A volume is there, of before this room's start or of another driver, and its request is not."""
@@ -254,7 +242,7 @@ class Refresher:
         """Refresh one volume. Raises InvalidRequestError when the request itself is wrong, and nothing else."""
         request, begun = attempt.request, time.monotonic()
         try:
-            provider_class, fetched, record = self._passes.fetch_and_put(attempt)
+            fetched, record = self._passes.fetch_and_put(attempt)
         except InvalidRequestError:
             raise
         except VolumeNotFoundError:
@@ -272,7 +260,7 @@ class Refresher:
         self._metrics.refresh_succeeded(record.provider, time.monotonic() - begun, changed=is_changed)
         self._metrics.observe_stages("refresh", attempt.stages.seconds)
         self._failures.recovered(attempt.record, record)
-        self._plan(request, record, provider_class, is_first=False)
+        self._plan(request, record, fetched, is_first=False)
         event = REFRESHED if is_changed else UNCHANGED
         self._audit.write(record, event=event, trigger=attempt.trigger, shared=fetched.is_shared)
         log.log(
@@ -297,7 +285,7 @@ class Refresher:
         self._metrics.refresh_failed(attempt.record.provider, error, seconds)
         if not attempt.record.provider:
             self._schedule.named(path, self._delivery.last_provider(attempt.request))
-        passes = failure_reason(error) in _PASSING
+        passes = failure_reason(error) in reasons.PASSING
         self._schedule.failed(path, passes=passes)
         # A provider that writes files itself may have written some before it failed: the record must tell them.
         is_retried = passes and not attempt.record.files and self._schedule.is_on_clock(path)
@@ -306,15 +294,9 @@ class Refresher:
         return RefreshResult(outcome=Outcome.FAILED, message=str(error), error=error)
 
     def _plan(
-        self,
-        request: PublishRequest,
-        record: VolumeRecord,
-        provider_class: SecretProviderClass,
-        *,
-        is_first: bool,
+        self, request: PublishRequest, record: VolumeRecord, fetched: Fetched, *, is_first: bool
     ) -> None:
-        identity = self._delivery.identity(request, provider_class)
-        self._plans.fetched(request, record, provider_class, identity, is_first=is_first)
+        self._plans.fetched(request, record, fetched.identity, is_first=is_first)
         if not self._asks.is_honoured(record):
             # The class that was used is older than the wish: status-sync was asked a moment ago, or is away.
             self._schedule.ask_again(record.target_path, ASK)

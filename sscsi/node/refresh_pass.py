@@ -65,8 +65,8 @@ class RefreshPass:
         """The volume's lock. Entering it raises VolumeBusyError when it can't be had in a moment."""
         return self._volumes.locked(target_path, wait_seconds=_LOCK_SECONDS, waiting=self._waiting)
 
-    def fetch_and_put(self, attempt: Attempt) -> tuple[SecretProviderClass, Fetched, VolumeRecord]:
-        """The class, what was fetched, and the record of what is in place now.
+    def fetch_and_put(self, attempt: Attempt) -> tuple[Fetched, VolumeRecord]:
+        """What was fetched, and the record of what is in place now.
 
         Raises VolumeNotFoundError when the volume has gone or was published anew meanwhile, VolumeBusyError, and
         whatever Delivery raises.
@@ -91,7 +91,7 @@ class RefreshPass:
                 self._check_in_place(attempt)
             with self._trees.open(request.target_path) as tree:
                 put = self._delivery.put(tree, request, provider_class, fetched, before=record, stages=stages)
-        return provider_class, fetched, put
+        return fetched, put
 
     def _check_in_place(self, attempt: Attempt) -> None:
         path, record = attempt.record.target_path, attempt.record

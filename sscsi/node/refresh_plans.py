@@ -7,7 +7,6 @@ import time
 
 from sscsi.core import log_keys
 from sscsi.core.pod_event import INVALID_INTERVAL, PodEvent
-from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.refresh_due import Renewal, due_at
 from sscsi.core.refresh_interval import NodeInterval, choose_interval
 from sscsi.core.volume_record import VolumeRecord
@@ -47,7 +46,6 @@ class RefreshPlans:
         self,
         request: PublishRequest,
         record: VolumeRecord,
-        provider_class: SecretProviderClass,
         identity: str,
         *,
         is_first: bool,
@@ -56,7 +54,7 @@ class RefreshPlans:
         interval = self._interval(request, record.class_interval)
         self._schedule.succeeded(
             request.target_path,
-            provider=provider_class.provider,
+            provider=record.provider,
             identity=identity,
             interval=interval,
             due_at=self._due_at(record, interval),

@@ -9,7 +9,7 @@ from typing import Any
 from sidecars.statussync.reconcile import status_key
 from sscsi.core.published_volume import PublishedVolume
 from sscsi.ports import ObjectKey
-from tests.kubeapi.adapter import USER, Owner, make_pod, read
+from tests.kubeapi.adapter import USER, Owner, make_pod, put_class, read
 from tests.kubeapi.audit import Request
 from tests.kubeapi.kube_api import SERVICE_ACCOUNT, KubeApi
 from tests.statussync.status_sync_process import MODULE, StatusSync
@@ -100,6 +100,18 @@ class KubeStatusSync(StatusSync):
         """Whether the volume's status object names this very volume, and this node."""
         found = self.status_of(volume)
         return found is not None and found["status"]["targetPath"] == volume.target_path
+
+
+@contextmanager
+def unstarted(
+    root: Path, programs: Preloaded, kube_api: KubeApi, namespace: str, spec: dict[str, Any]
+) -> Iterator[KubeStatusSync]:
+    """Status-sync, not started yet, beside a node room that is; the namespace has the class `app` of that `spec`."""
+    put_class(kube_api, namespace, "app", spec)
+    room = KubeStatusSync(root, programs, kube_api, namespace)
+    room.node.start()
+    yield room
+    room.close()
 
 
 @contextmanager

@@ -29,11 +29,8 @@ def programs() -> Iterator[Preloaded]:
 @pytest.fixture
 def room(tmp_path: Path, programs: Preloaded, kube_api: KubeApi, namespace: str) -> Iterator[KubeStatusSync]:
     """Not started yet; its class `app` makes the Secret `db`."""
-    put_class(kube_api, namespace, "app", with_secret())
-    room = KubeStatusSync(tmp_path, programs, kube_api, namespace)
-    room.node.start()
-    yield room
-    room.close()
+    with kube_status_sync.unstarted(tmp_path, programs, kube_api, namespace, with_secret()) as room:
+        yield room
 
 
 def with_secret(key: str = "k") -> dict[str, Any]:

@@ -47,11 +47,8 @@ def programs() -> Iterator[Preloaded]:
 @pytest.fixture
 def room(tmp_path: Path, programs: Preloaded, kube_api: KubeApi, namespace: str) -> Iterator[KubeStatusSync]:
     """Not started yet; its class `app` makes no Secret."""
-    put_class(kube_api, namespace, "app", SPEC)
-    room = KubeStatusSync(tmp_path, programs, kube_api, namespace)
-    room.node.start()
-    yield room
-    room.close()
+    with kube_status_sync.unstarted(tmp_path, programs, kube_api, namespace, SPEC) as room:
+        yield room
 
 
 def class_ask(room: KubeStatusSync, value: str) -> RefreshAsk:

@@ -49,11 +49,8 @@ def programs() -> Iterator[Preloaded]:
 @pytest.fixture
 def room(tmp_path: Path, programs: Preloaded, kube_api: KubeApi, namespace: str) -> Iterator[KubeStatusSync]:
     """Not started yet; its class `app` makes no Secret."""
-    put_class(kube_api, namespace, "app", SPEC)
-    room = KubeStatusSync(tmp_path, programs, kube_api, namespace)
-    room.node.start()
-    yield room
-    room.close()
+    with kube_status_sync.unstarted(tmp_path, programs, kube_api, namespace, SPEC) as room:
+        yield room
 
 
 def condition(found: dict[str, Any] | None, kind: str) -> str:

@@ -133,10 +133,12 @@ def test_a_room_that_hung_is_waited_for_hardly_at_all_until_it_answers(rooms: tu
     later.join()
 
 
-def is_waiting(thread: threading.Thread) -> bool:
-    """Whether the thread waits for a condition."""
+def waits_for(thread: threading.Thread) -> str:
+    """Whose answer the thread waits for; nothing when it waits for none."""
     frame = sys._current_frames().get(thread.ident or 0)
-    return frame is not None and frame.f_code.co_name == "wait"
+    while frame is not None and frame.f_code is not Answers._wait.__code__:
+        frame = frame.f_back
+    return str(frame.f_locals["question"].name) if frame else ""
 
 
 def test_an_answer_counts_though_another_page_asks_anew_while_the_next_one_is_waited_for(
@@ -150,7 +152,7 @@ def test_an_answer_counts_though_another_page_asks_anew_while_the_next_one_is_wa
     page = threading.Thread(target=lambda: found.append(answers.latest()))
     page.start()
     wait_until(lambda: second.questions and not answers.is_pending("first"), "the second is asked")
-    wait_until(lambda: is_waiting(page), "the page has the first answer and waits for the second")
+    wait_until(lambda: waits_for(page) == "second", "the page has the first answer and waits for the second")
     first.go_on.clear()
     clock.ahead = 2.0
     answers.ask()

@@ -1,5 +1,3 @@
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -8,28 +6,25 @@ from tests.cluster import csi_node as csi_nodes
 from tests.cluster.cluster_place import ClusterPlace, new_cluster_place
 from tests.cluster.csi_node import CsiNode
 from tests.cluster.figures import Figures
-from tests.cluster.real_cluster import ClusterSettings, RealCluster, kubelets, real_cluster, settings_from
-from tests.support.require import lacking, require
+from tests.cluster.real_cluster import (
+    ClusterSettings,
+    RealCluster,
+    csi_driver_object,
+    real_cluster,
+    require_cluster,
+)
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="session")
 def cluster_settings() -> ClusterSettings:
     """The tests end here, visibly, where there is no cluster."""
-    settings = settings_from(os.environ)
-    if isinstance(settings, str):
-        lacking("cluster", reason=settings)
-    if not shutil.which("kubectl"):
-        lacking("cluster", reason="kubectl is not on PATH")
-    if len(found := kubelets()) != 1:
-        lacking("cluster", reason=f"one kubelet must run on this machine, not {len(found)}")
-    require("root")
-    return settings
+    return require_cluster()
 
 
 @pytest.fixture(scope="session")
 def cluster(cluster_settings: ClusterSettings) -> Iterator[RealCluster]:
-    with real_cluster(cluster_settings) as made:
+    with real_cluster(cluster_settings) as made, csi_driver_object(made):
         yield made
 
 

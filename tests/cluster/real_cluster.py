@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 
@@ -16,6 +17,7 @@ import psutil
 from sscsi.core import mount_info
 from tests.support import leftovers
 from tests.support.appliance_place import DRIVER
+from tests.support.require import lacking, require
 from tests.support.waiting import wait_until
 
 KUBELET_ROOT = "/var/lib/kubelet"
@@ -63,11 +65,25 @@ def settings_from(environ: Mapping[str, str]) -> ClusterSettings | str:
     return ClusterSettings(**{field: environ[variable] for field, variable in VARIABLES.items()})
 
 
+def require_cluster() -> ClusterSettings:
+    """The settings of the cluster that is given; the running test ends here, visibly, where there is none."""
+    settings = settings_from(os.environ)
+    if isinstance(settings, str):
+        lacking("cluster", reason=settings)
+    if not shutil.which("kubectl"):
+        lacking("cluster", reason="kubectl is not on PATH")
+    if len(found := kubelets()) != 1:
+        lacking("cluster", reason=f"one kubelet must run on this machine, not {len(found)}")
+    require("root")
+    return settings
+
+
 class RealCluster:
     """`inside` is what goes before a command that is to run in kubelet's mount namespace."""
 
     def __init__(self, settings: ClusterSettings, *, namespace_path: str) -> None:
         self._settings = settings
+        self.kubeconfig = settings.kubeconfig
         self.image = settings.image
         self.inside = ("nsenter", f"--mount={namespace_path}", "--")
         nodes = self.kubectl("get", "nodes", "--output=name").split()
@@ -88,7 +104,7 @@ class RealCluster:
         return result.stdout
 
     def kubectl_command(self, *arguments: str) -> list[str]:
-        return ["kubectl", f"--kubeconfig={self._settings.kubeconfig}", *arguments]
+        return ["kubectl", f"--kubeconfig={self.kubeconfig}", *arguments]
 
     def create(self, manifest: object) -> None:
         self.kubectl("create", "--filename=-", stdin=json.dumps(manifest))
@@ -112,14 +128,25 @@ class RealCluster:
 
     def mounts_below(self, directory: str) -> list[str]:
         """The mount points as kubelet sees them, lowest first."""
-        answer = subprocess.run(
-            [*self.inside, "cat", "/proc/self/mountinfo"], capture_output=True, timeout=10, check=True
-        )
-        points = [entry.mount_point for entry in mount_info.parse(answer.stdout)]
+        text = self.on_node("cat", "/proc/self/mountinfo")
+        points = [entry.mount_point for entry in mount_info.parse(text.encode())]
         return [point for point in points if point.startswith(directory + "/")]
 
     def unmount(self, point: str) -> None:
-        subprocess.run([*self.inside, "umount", "--lazy", point], timeout=10, check=True)
+        self.on_node("umount", "--lazy", point)
+
+    def on_node(self, *command: str, stdin: str = "") -> str:
+        """What a command in kubelet's mount namespace prints; fails when it does."""
+        result = subprocess.run(
+            [*self.inside, *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        assert result.returncode == 0, f"{' '.join(command)}: {result.stderr}"
+        return result.stdout
 
     def _command_kubelet(self, command: str) -> None:
         # What it leaves running is the machine's, and none of the tests' orphans.
@@ -138,18 +165,23 @@ class RealCluster:
 
 @contextlib.contextmanager
 def real_cluster(settings: ClusterSettings) -> Iterator[RealCluster]:
-    """The cluster with a CSIDriver object for our driver, which it does not know yet."""
+    """The cluster, which knows nothing of our driver."""
     (kubelet,) = kubelets()
     namespace = os.open(f"/proc/{kubelet.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        cluster = RealCluster(settings, namespace_path=f"/proc/{os.getpid()}/fd/{namespace}")
-        cluster.create(_CSI_DRIVER)
-        try:
-            yield cluster
-        finally:
-            cluster.kubectl("delete", "csidriver", DRIVER)
+        yield RealCluster(settings, namespace_path=f"/proc/{os.getpid()}/fd/{namespace}")
     finally:
         os.close(namespace)
+
+
+@contextlib.contextmanager
+def csi_driver_object(cluster: RealCluster) -> Iterator[None]:
+    """The cluster has a CSIDriver object for our driver in here, which is not there yet."""
+    cluster.create(_CSI_DRIVER)
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "csidriver", DRIVER)
 
 
 def kubelets() -> list[psutil.Process]:

@@ -1,0 +1,99 @@
+"""The driver's image on a real cluster, which is given by SSCSI_TEST_* variables (docs/testing.md); skipped without one."""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import csi_node as csi_nodes
+from tests.cluster.csi_node import CsiNode
+from tests.cluster.figures import Figures
+from tests.cluster.real_cluster import RealCluster, real_cluster, require_cluster
+from tests.e2e import build_image
+from tests.e2e import driver as drivers
+from tests.e2e import store as stores
+from tests.e2e.driver import FILES, Driver
+from tests.e2e.node import Node, containerd_from
+from tests.e2e.store import Store
+from tests.e2e.workloads import Namespace
+from tests.support.require import lacking
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RealCluster]:
+    settings = require_cluster()
+    containerd_from(os.environ)
+    with real_cluster(settings) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def csi_node(cluster: RealCluster) -> Iterator[CsiNode]:
+    with csi_nodes.watched(cluster) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def node(cluster: RealCluster) -> Node:
+    """The node, which has the image of this checkout."""
+    made = Node(cluster, containerd=containerd_from(os.environ))
+    with tempfile.TemporaryDirectory(prefix="sscsi-e2e.", dir="/tmp") as directory:
+        archive = os.path.join(directory, "image.tar")
+        try:
+            build_image.build(archive)
+        except subprocess.CalledProcessError as error:
+            lacking("pypi", reason=f"the image can't be made: {error}")
+        made.import_image(archive)
+    return made
+
+
+@pytest.fixture(scope="session")
+def driver(node: Node, csi_node: CsiNode) -> Iterator[Driver]:
+    """The driver, installed and at work; nothing of it is left on the cluster afterwards."""
+    with drivers.installed(node.cluster, csi_node) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def store(node: Node, driver: Driver) -> Iterator[Store]:
+    """An external provider beside the driver."""
+    with created(node.cluster, "e2e-provider") as namespace, stores.serving(node.cluster, namespace) as made:
+        made.put(foo="secret", fookey="-----BEGIN KEY-----\nfor a test\n-----END KEY-----")
+        yield made
+
+
+@pytest.fixture
+def namespace(
+    cluster: RealCluster, driver: Driver, store: Store, request: pytest.FixtureRequest
+) -> Iterator[Namespace]:
+    """A namespace for one test, whose file provider has the object `foo`."""
+    name = request.node.originalname.removeprefix("test_").replace("_", "-")[:50].strip("-")
+    cluster.on_node("sh", "-c", 'mkdir -p "$0" && printf %s from-a-file >"$0/foo"', f"{FILES}/{name}")
+    with created(cluster, name) as made:
+        yield made
+
+
+@pytest.fixture
+def figures(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Iterator[Figures]:
+    """What is added is printed when the test is over, and how long it took in all."""
+    made = Figures()
+    begun = time.monotonic()
+    yield made
+    made.add("the case in all", time.monotonic() - begun)
+    with capsys.disabled():
+        for line in made.lines:
+            print(f"\n  {line}", end="")
+
+
+@contextlib.contextmanager
+def created(cluster: RealCluster, name: str) -> Iterator[Namespace]:
+    """A namespace that is gone afterwards, with all that is in it."""
+    cluster.kubectl("create", "namespace", name)
+    try:
+        yield Namespace(cluster, name)
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--timeout=80s")

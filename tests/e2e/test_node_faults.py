@@ -1,0 +1,158 @@
+"""What a node lives through while pods have volumes: programs, containers and kubelet that end, a reboot, updates."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from tests.cluster.figures import Figures
+from tests.cluster.real_cluster import RealCluster
+from tests.e2e.driver import SECONDS, Driver
+from tests.e2e.node import Node
+from tests.e2e.store import Store
+from tests.e2e.workloads import AppPod, Namespace
+from tests.support.waiting import wait_until
+
+
+def test_kubelet_that_starts_anew_keeps_every_volume(
+    namespace: Namespace, cluster: RealCluster, driver: Driver, figures: Figures
+) -> None:
+    namespace.add_class()
+    pod = namespace.add_pod("pod")
+    before = pod.mounts()
+    with figures.timed("kubelet killed and started"), cluster.kubelet_stopped():
+        assert pod.mounts() == before
+    driver.wait_ready()
+    # Kubelet knows the old one, and the new one.
+    assert pod.read() == "secret"
+    assert pod.mounts() == before
+    with figures.timed("the next pod Ready"):
+        another = namespace.add_pod("another")
+    assert another.read() == "secret"
+    assert pod.restarts() == 0
+    pod.delete()
+
+
+def test_after_a_loss_of_power_pods_have_their_volumes_again(
+    namespace: Namespace, node: Node, driver: Driver, store: Store, figures: Figures
+) -> None:
+    namespace.add_class(provider="file")
+    pod = namespace.add_pod("pod")
+    deployment = namespace.add_deployment("several", replicas=3)
+    deployment.wait_available()
+    pods = [pod, *deployment.pods()]
+    restarts = driver.restarts()
+    with figures.timed("power lost, and the driver Ready again"):
+        node.lose_power()
+        wait_until(lambda: driver.restarts() > restarts, "the driver has started again", seconds=SECONDS)
+        driver.wait_ready()
+    with figures.timed("then all pods with their content"):
+        for one in pods:
+            wait_until(lambda one=one: one.restarts() == 1, f"{one.name} has started again", seconds=SECONDS)
+            one.wait_ready()
+    for one in pods:
+        assert one.read() == "from-a-file"
+        assert len(one.mounts()) == 1
+        one.delete()
+
+
+def test_a_node_room_killed_in_a_mount_leaves_nothing_half_done(
+    namespace: Namespace, driver: Driver, store: Store, figures: Figures
+) -> None:
+    namespace.add_class()
+    with store.holding():
+        pods = [namespace.add_pod(f"pod-{number}", wait=False) for number in range(3)]
+        for pod in pods:
+            wait_until(
+                lambda pod=pod: store.calls(f"{namespace.name}/{pod.name}"), "it is asked", seconds=SECONDS
+            )
+        killed = driver.kill("node")
+    with figures.timed("killed, and three pods Ready"):
+        for pod in pods:
+            pod.wait_ready()
+    assert driver.status()["programs"]["node"]["pid"] != killed
+    for pod in pods:
+        assert pod.read() == "secret"
+        assert len(pod.mounts()) == 1
+        pod.delete()
+    assert [volume for volume in driver.volumes() if volume["namespace"] == namespace.name] == []
+
+
+def test_a_driver_container_killed_in_a_mount_leaves_nothing_half_done(
+    namespace: Namespace, node: Node, driver: Driver, store: Store, figures: Figures
+) -> None:
+    namespace.add_class()
+    kept = namespace.add_pod("kept")
+    restarts = driver.restarts()
+    with store.holding():
+        pod = namespace.add_pod("pod", wait=False)
+        wait_until(lambda: store.calls(f"{namespace.name}/pod"), "it is asked", seconds=SECONDS)
+        # All at once, as when the kernel is short of memory.
+        node.kill_container(driver.container())
+    wait_until(lambda: driver.restarts() > restarts, "the container has started again", seconds=SECONDS)
+    with figures.timed("container killed; the pod Ready"):
+        pod.wait_ready()
+    assert (kept.read(), pod.read()) == ("secret", "secret")
+    assert kept.restarts() == 0
+    for one in (kept, pod):
+        one.delete()
+
+
+def test_each_program_may_die_and_pods_come_and_go(
+    namespace: Namespace, driver: Driver, figures: Figures
+) -> None:
+    namespace.add_class()
+    kept = namespace.add_pod("kept")
+    for program in sorted(driver.status()["programs"]):
+        driver.kill(program)
+        pod = namespace.add_pod(program)
+        assert (kept.read(), pod.read()) == ("secret", "secret")
+        figures.add(f"after {program} died, a pod deleted", pod.delete())
+    wait_until(lambda: driver.status()["verdict"] == "healthy", "all is well again", seconds=SECONDS)
+    assert kept.restarts() == 0
+
+
+def test_an_update_of_the_driver_breaks_no_volume_and_holds_up_no_pod(
+    namespace: Namespace, driver: Driver, figures: Figures
+) -> None:
+    namespace.add_class()
+    kept = namespace.add_pod("kept")
+    with coming_and_going(namespace) as pods, figures.timed("two updates"):
+        for _ in range(2):
+            before = driver.pod()
+            driver.roll_over()
+            assert driver.pod() != before
+            assert kept.read() == "secret"
+    figures.lines.append(f"{len(pods)} pods came and went meanwhile")
+    for pod in pods:
+        pod.wait_gone()
+    assert kept.restarts() == 0
+    kept.delete()
+    assert [volume for volume in driver.volumes() if volume["namespace"] == namespace.name] == []
+
+
+@contextlib.contextmanager
+def coming_and_going(namespace: Namespace) -> Iterator[list[AppPod]]:
+    """Pods are made, read and deleted one after another in here; those that were."""
+    pods: list[AppPod] = []
+    ends = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not ends.is_set():
+                pod = namespace.add_pod(f"passing-{len(pods)}")
+                pods.append(pod)
+                assert pod.read() == "secret"
+                pod.delete()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="pods come and go")
+    thread.start()
+    try:
+        wait_until(lambda: pods or failures, "the first one is there", seconds=SECONDS)
+        yield pods
+    finally:
+        ends.set()
+        thread.join()
+    assert not failures, failures

@@ -64,9 +64,7 @@ def refreshed(volumes: Iterable[PublishedVolume]) -> Condition:
     if failing:
         return _failed(min(failing, key=lambda volume: volume.failing_since or math.inf))
     if any(volume.adopted for volume in by_path):
-        message = (
-            "the volume was found mounted, and nobody knows which versions it holds; the next refresh tells"
-        )
+        message = "the volume was found mounted, with the versions that were told before, if any; the next refresh tells"
         return Condition(type=REFRESHED, status=_UNKNOWN, reason="Adopted", message=message)
     return Condition(type=REFRESHED, status=_TRUE, reason="LastFetchSucceeded")
 
@@ -105,7 +103,8 @@ def with_history(
     """The manifest with what only the object in the cluster knows; `present` is its status, None when there is none.
 
     Adds the times of transitions, the conditions of the types in `kept`, and `lastChangeTime` where the manifest does
-    not tell it: that of `present` while the objects are the same, else `now`.
+    not tell it: that of `present` while the objects are the same, else `now`. A volume that was adopted, whose versions are not
+    known, keeps those that upstream's driver, or we before our records were lost, told of the same target path.
     """
     before = present or {}
     known = {entry.get("type"): entry for entry in before.get("conditions") or () if isinstance(entry, dict)}
@@ -115,6 +114,8 @@ def with_history(
     ]
     conditions += [known[kind] for kind in sorted(kept) if kind in known]
     status["conditions"] = conditions
+    if not status.get("objects") and before.get("targetPath") == status.get("targetPath"):
+        status["objects"] = before.get("objects") or []
     if "lastChangeTime" not in status:
         same = present is not None and (before.get("objects") or []) == (status.get("objects") or [])
         status["lastChangeTime"] = (before.get("lastChangeTime") if same else None) or _stamp(now)

@@ -141,6 +141,21 @@ def test_an_adopted_volume_is_neither_refreshed_nor_not() -> None:
     assert refreshed([make_volume(adopted=True)]).status == "Unknown"
 
 
+def test_an_adopted_volume_keeps_the_versions_that_were_told_of_its_path() -> None:
+    """Upstream's object of the very volume: the versions are those that it fetched."""
+    before = {key: status_of(make_volume())[key] for key in ("podName", "targetPath", "objects", "mounted")}
+    assert before["objects"]
+    adopted = make_volume(adopted=True, object_versions=())
+    assert status_of(adopted, present=before)["objects"] == before["objects"]
+    failed = make_volume(adopted=True, object_versions=(), last_error="no route")
+    assert status_of(failed, present=before)["objects"] == before["objects"]
+    assert status_of(adopted)["objects"] == []
+    of_another_pod = {**before, "targetPath": "/another"}
+    assert status_of(adopted, present=of_another_pod)["objects"] == []
+    refreshed_since = make_volume(object_versions=(("password", "v9"),))
+    assert status_of(refreshed_since, present=before)["objects"] == [{"id": "password", "version": "v9"}]
+
+
 def test_a_message_is_cut() -> None:
     assert len(synced(["x" * 5000]).document()["message"]) == 1024
 

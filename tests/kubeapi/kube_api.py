@@ -190,15 +190,19 @@ def user_name(service_account: str, namespace: str = DRIVER_NAMESPACE) -> str:
 
 
 @contextlib.contextmanager
-def running_kube_api(binaries: str) -> Iterator[KubeApi]:
-    """An API server of its own in a directory of its own; nothing of it is left afterwards."""
+def running_kube_api(binaries: str, *, installed: bool = True) -> Iterator[KubeApi]:
+    """An API server of its own in a directory of its own; nothing of it is left afterwards.
+
+    Unless `installed`, it has nothing of ours yet.
+    """
     directory = tempfile.mkdtemp(prefix="sscsi-kube-", dir="/tmp")
     control_plane = ControlPlane(directory, binaries=binaries)
     try:
         control_plane.start()
         kube_api = KubeApi(control_plane)
         try:
-            kube_api.install()
+            if installed:
+                kube_api.install()
             yield kube_api
         finally:
             kube_api.close()

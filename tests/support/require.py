@@ -17,7 +17,18 @@ from tests.support.own_mounts import own_mounts
 
 # What SSCSI_REQUIRE may list.
 NAMES = frozenset(
-    {"root", "userns", "go", "csi-sanity", "pypi", "openat2", "cluster", "kube-apiserver", "promtool"}
+    {
+        "root",
+        "userns",
+        "go",
+        "csi-sanity",
+        "pypi",
+        "openat2",
+        "cluster",
+        "kube-apiserver",
+        "promtool",
+        "helm",
+    }
 )
 CSI_SANITY = "csi-test-v5.6.0"
 _INSTALL_SANITY = (
@@ -83,10 +94,10 @@ def find_kube_apiserver() -> str:
     return ""
 
 
-def _find_promtool() -> str:
+def _find_program(name: str) -> str:
     binaries = (os.environ.get("SSCSI_BIN"), os.path.expanduser("~/.cache/sscsi-cluster/bin"))
     path = os.pathsep.join(filter(None, (os.environ.get("PATH"), *binaries)))
-    return shutil.which("promtool", path=path) or ""
+    return shutil.which(name, path=path) or ""
 
 
 # By name: how it is found, which names in SSCSI_REQUIRE promise it, and how to get it.
@@ -98,5 +109,10 @@ _FINDERS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
         ("kube-apiserver",),
         "set KUBEBUILDER_ASSETS to a directory with it, etcd and kubectl",
     ),
-    "promtool": (_find_promtool, ("promtool",), "have Prometheus' promtool on PATH"),
+    "promtool": (
+        functools.partial(_find_program, "promtool"),
+        ("promtool",),
+        "have Prometheus' promtool on PATH",
+    ),
+    "helm": (functools.partial(_find_program, "helm"), ("helm",), "have Helm 3 (helm) on PATH"),
 }

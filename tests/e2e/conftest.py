@@ -91,9 +91,9 @@ def figures(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) 
 
 @contextlib.contextmanager
 def created(cluster: RealCluster, name: str) -> Iterator[Namespace]:
-    """A namespace that is gone afterwards, with all that is in it."""
+    """A namespace that goes afterwards, with all that is in it, while the next test begins."""
     cluster.kubectl("create", "namespace", name)
     try:
         yield Namespace(cluster, name)
     finally:
-        cluster.kubectl("delete", "namespace", name, "--timeout=80s")
+        cluster.kubectl("delete", "namespace", name, "--wait=false")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.csi_node import CsiNode
-from tests.cluster.real_cluster import RealCluster
+from tests.cluster.real_cluster import KUBELET_ROOT, RealCluster
 from tests.support.checkout import ROOT
 from tests.support.waiting import wait_until
 
@@ -108,15 +108,16 @@ def installed(cluster: RealCluster, csi_node: CsiNode) -> Iterator[Driver]:
             driver.wait_ready()
             yield driver
         finally:
-            if "csi-secrets-store" in cluster.kubectl(
-                "get", "pods", f"--namespace={NAMESPACE}", "--output=name"
-            ):
-                # Shown with a test that fails.
-                print(
-                    cluster.kubectl("logs", f"--namespace={NAMESPACE}", f"--selector={SELECTOR}", "--tail=-1")
-                )
-            cluster.kubectl("delete", "--kustomize", directory, "--timeout=90s", "--ignore-not-found")
+            wait_until(lambda: not _volumes_of_pods(cluster), "all volumes are gone", seconds=SECONDS)
+            # Shown with a test that fails.
+            print(cluster.kubectl("logs", f"--namespace={NAMESPACE}", f"--selector={SELECTOR}", "--tail=-1"))
+            cluster.kubectl("delete", "--kustomize", directory, "--timeout=80s", "--ignore-not-found")
             wait_until(lambda: not csi_node.lists_driver, "kubelet has forgotten the driver", seconds=SECONDS)
+
+
+def _volumes_of_pods(cluster: RealCluster) -> list[str]:
+    """The mount points of CSI volumes on the node."""
+    return [point for point in cluster.mounts_below(f"{KUBELET_ROOT}/pods") if "kubernetes.io~csi" in point]
 
 
 def write_kustomization(directory: str, *, arguments: Sequence[str] = ()) -> None:

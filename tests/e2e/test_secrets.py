@@ -54,14 +54,12 @@ def test_a_change_in_the_store_reaches_the_volume_and_the_secret(
     store.put(rotated="before")
     namespace.add_class(objects="rotated", secrets=[secret_object(SECRET, object_name="rotated")])
     pod = namespace.add_pod("pod")
-    wait_until(lambda: namespace.secret(SECRET) == {"value": "before"}, "the Secret is made", seconds=SECONDS)
+    namespace.wait_secret(SECRET, "before")
     before = namespace.statuses()[0]["status"]["objects"]
     store.put(rotated="after")
     with figures.timed("change to volume and Secret, at an interval of 5 s"):
         pod.wait_content("after", name="rotated")
-        wait_until(
-            lambda: namespace.secret(SECRET) == {"value": "after"}, "the Secret follows", seconds=SECONDS
-        )
+        namespace.wait_secret(SECRET, "after")
     wait_until(
         lambda: namespace.statuses()[0]["status"]["objects"] != before,
         "the status object has the new version",

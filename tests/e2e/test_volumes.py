@@ -6,6 +6,7 @@ from tests.cluster.figures import Figures
 from tests.cluster.real_cluster import RealCluster
 from tests.e2e.conftest import created
 from tests.e2e.driver import SECONDS, Driver
+from tests.e2e.node import Node
 from tests.e2e.store import Store
 from tests.e2e.workloads import MOUNTS, Namespace, secret_object
 from tests.support.waiting import wait_until
@@ -80,11 +81,7 @@ def test_one_pod_has_volumes_of_two_classes(namespace: Namespace, figures: Figur
     assert [pod.read(class_name=name) for name in ("one", "two")] == ["secret"] * 2
     assert len(pod.mounts()) == 2
     for name in ("of-one", "of-two"):
-        wait_until(
-            lambda name=name: namespace.secret(name) == {"value": "secret"},
-            f"{name} is made",
-            seconds=SECONDS,
-        )
+        namespace.wait_secret(name, "secret")
         assert len(namespace.owners(name)) == 1
 
 
@@ -99,14 +96,14 @@ def test_all_is_gone_with_the_pod(namespace: Namespace, driver: Driver, figures:
 
 
 def test_a_container_that_starts_anew_has_its_volume(
-    namespace: Namespace, store: Store, figures: Figures
+    namespace: Namespace, node: Node, figures: Figures
 ) -> None:
     namespace.add_class()
     pod = namespace.add_pod("pod")
     before = pod.mounts()
-    with figures.timed("container ended, and Ready again"):
-        pod.run("sh", "-c", "kill 1")
-        wait_until(lambda: pod.restarts() == 1, "the container has started anew", seconds=SECONDS)
+    with figures.timed("container killed, and Ready again"):
+        node.kill_container(pod.container())
+        pod.wait_restarted()
         pod.wait_ready()
     assert pod.read() == "secret"
     assert pod.mounts() == before

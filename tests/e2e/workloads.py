@@ -102,6 +102,12 @@ class Namespace:
         found = self.find("secret", name)
         return {key: base64.b64decode(value).decode() for key, value in found.get("data", {}).items()}
 
+    def wait_secret(self, name: str, value: str) -> None:
+        """Return once the Secret is there with nothing but this, as `value`."""
+        wait_until(
+            lambda: self.secret(name) == {"value": value}, f"Secret {name} has {value}", seconds=SECONDS
+        )
+
     def owners(self, name: str) -> list[str]:
         """The kinds of the Secret's owners, one for each."""
         return [
@@ -153,8 +159,15 @@ class AppPod:
 
     def restarts(self) -> int:
         """Of its container."""
-        jsonpath = "--output=jsonpath={.status.containerStatuses[0].restartCount}"
-        return int(self._namespace.kubectl("get", "pod", self.name, jsonpath))
+        return int(self._of_container("restartCount"))
+
+    def container(self) -> str:
+        """The id of its container, as the runtime has it."""
+        return self._of_container("containerID").rpartition("/")[2]
+
+    def wait_restarted(self) -> None:
+        """Return once its container has started a second time."""
+        wait_until(lambda: self.restarts() == 1, f"{self.name} has started again", seconds=SECONDS)
 
     def mounts(self) -> list[str]:
         """The pod's mounts as kubelet sees them."""
@@ -181,6 +194,10 @@ class AppPod:
             f"{self.name} has no directory",
             seconds=SECONDS,
         )
+
+    def _of_container(self, field: str) -> str:
+        jsonpath = f"--output=jsonpath={{.status.containerStatuses[0].{field}}}"
+        return self._namespace.kubectl("get", "pod", self.name, jsonpath)
 
 
 class Deployment:

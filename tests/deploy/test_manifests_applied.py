@@ -1,9 +1,11 @@
 """kubectl and a real API server take the manifests: from nothing, over upstream's, and with each overlay."""
 
-import copy
 import json
 import os
+import re
+import shutil
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,10 +14,20 @@ import yaml
 from tests.deploy.test_manifests import DAEMON_SET
 from tests.kubeapi.kube_api import KubeApi
 from tests.kubeapi.manifests import DEPLOY, documents
+from tests.support.checkout import ROOT
 from tests.support.require import require
 
 OVERLAYS = ("file-provider", "service-account-token-in-secrets")
 DAEMON_SET_PATH = "/apis/apps/v1/namespaces/kube-system/daemonsets/csi-secrets-store"
+_SIDECARS = ("node-driver-registrar", "liveness-probe")
+# As docs/migrate.md has it.
+_WITHOUT_SIDECARS = json.dumps(
+    {
+        "spec": {
+            "template": {"spec": {"containers": [{"name": name, "$patch": "delete"} for name in _SIDECARS]}}
+        }
+    }
+)
 CSI_DRIVER_PATH = "/apis/storage.k8s.io/v1/csidrivers/secrets-store.csi.k8s.io"
 
 
@@ -84,14 +96,35 @@ def test_the_file_provider_has_a_root_that_is_mounted_with_the_overlay(tmp_path:
     assert mounts["/csi"]
 
 
+def test_the_kustomization_that_migrate_md_tells_to_write(tmp_path: Any) -> None:
+    with open(os.path.join(ROOT, "docs", "migrate.md"), encoding="utf-8") as file:
+        (text,) = re.findall(r"```yaml\n(.*?)```", file.read(), re.DOTALL)
+    # kustomize takes files from nowhere else.
+    shutil.copy(os.path.join(DEPLOY, "rbac-secretprovidersyncing.yaml"), tmp_path)
+    base = os.path.relpath(os.path.realpath(DEPLOY), os.path.realpath(tmp_path))
+    text = text.replace("PATH/deploy", base).replace("REGISTRY", "registry.example").replace("TAG", "v2")
+    (tmp_path / "kustomization.yaml").write_text(text)
+    objects = list(yaml.safe_load_all(kubectl("kustomize", str(tmp_path))))
+    (container,) = of_kind(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example/sscsi:v2"
+    assert "--enable-secret-rotation=true" in container["args"]
+    assert "--enable-secret-rotation=false" not in container["args"]
+    assert "secretprovidersyncing-role" in {found["metadata"]["name"] for found in objects}
+
+
+def test_the_patch_of_migrate_md_is_the_one_that_is_tested() -> None:
+    with open(os.path.join(ROOT, "docs", "migrate.md"), encoding="utf-8") as file:
+        (text,) = re.findall(r"--patch \\\n  '(.*?)'", file.read())
+    assert json.loads(text) == json.loads(_WITHOUT_SIDECARS)
+
+
 def test_every_overlay_is_tested() -> None:
     assert sorted(os.listdir(os.path.join(DEPLOY, "overlays"))) == sorted(OVERLAYS)
 
 
-def test_it_takes_the_place_of_upstreams_three_containers(kube_api: KubeApi) -> None:
-    """As `kubectl apply` made both; the object stays the same one, since its selector does."""
-    (ours,) = documents(DAEMON_SET)
-    upstream = copy.deepcopy(ours)
+def upstream_daemon_set() -> Any:
+    """Ours with upstream's containers in the place of the one."""
+    (upstream,) = documents(DAEMON_SET)
     (container,) = upstream["spec"]["template"]["spec"]["containers"]
     container |= {"image": "example.invalid/driver:v1", "env": container["env"][:2]}
     for name in ("startupProbe", "readinessProbe"):
@@ -101,8 +134,19 @@ def test_it_takes_the_place_of_upstreams_three_containers(kube_api: KubeApi) -> 
         container,
         {"name": "liveness-probe", "image": "example.invalid/probe:v1"},
     ]
+    return upstream
+
+
+def containers(kube_api: KubeApi) -> list[str]:
+    spec = kube_api.client().get(DAEMON_SET_PATH)["spec"]["template"]["spec"]
+    return [container["name"] for container in spec["containers"]]
+
+
+def test_it_takes_the_place_of_upstreams_three_containers(kube_api: KubeApi) -> None:
+    """As `kubectl apply` made both; the object stays the same one, since its selector does."""
+    (ours,) = documents(DAEMON_SET)
     client = kube_api.client()
-    kubectl("apply", "--filename=-", kube_api=kube_api, stdin=json.dumps(upstream))
+    kubectl("apply", "--filename=-", kube_api=kube_api, stdin=json.dumps(upstream_daemon_set()))
     try:
         before = client.get(DAEMON_SET_PATH)
         kubectl("apply", f"--kustomize={DEPLOY}", kube_api=kube_api)
@@ -115,3 +159,41 @@ def test_it_takes_the_place_of_upstreams_three_containers(kube_api: KubeApi) -> 
     finally:
         client.delete(DAEMON_SET_PATH)
         client.delete(CSI_DRIVER_PATH)
+
+
+class TestServerSideApply:
+    """What docs/migrate.md says of it: it takes the place of what kubectl made, and adds to what another tool made."""
+
+    @pytest.fixture(autouse=True)
+    def _removed(self, kube_api: KubeApi) -> Iterator[None]:
+        yield
+        kube_api.client().delete(DAEMON_SET_PATH)
+
+    @pytest.mark.parametrize("how", [[], ["--server-side"]])
+    def test_over_what_kubectl_made_upstreams_sidecars_go(self, kube_api: KubeApi, how: list[str]) -> None:
+        kubectl("apply", *how, "--filename=-", kube_api=kube_api, stdin=json.dumps(upstream_daemon_set()))
+        self._apply_ours("--server-side", "--force-conflicts", kube_api=kube_api)
+        assert containers(kube_api) == ["secrets-store"]
+
+    def test_over_a_clients_apply_it_is_refused_without_force(self, kube_api: KubeApi) -> None:
+        kubectl("apply", "--filename=-", kube_api=kube_api, stdin=json.dumps(upstream_daemon_set()))
+        with pytest.raises(AssertionError, match="conflict"):
+            self._apply_ours("--server-side", kube_api=kube_api)
+        assert containers(kube_api) == ["node-driver-registrar", "secrets-store", "liveness-probe"]
+
+    def test_over_what_another_tool_made_they_stay_until_they_are_taken_out(self, kube_api: KubeApi) -> None:
+        helm = ("apply", "--server-side", "--field-manager=helm")
+        kubectl(*helm, "--filename=-", kube_api=kube_api, stdin=json.dumps(upstream_daemon_set()))
+        self._apply_ours("--server-side", "--force-conflicts", kube_api=kube_api)
+        assert containers(kube_api) == ["node-driver-registrar", "secrets-store", "liveness-probe"]
+        kubectl(
+            "patch",
+            "--namespace=kube-system",
+            "daemonset/csi-secrets-store",
+            f"--patch={_WITHOUT_SIDECARS}",
+            kube_api=kube_api,
+        )
+        assert containers(kube_api) == ["secrets-store"]
+
+    def _apply_ours(self, *how: str, kube_api: KubeApi) -> None:
+        kubectl("apply", *how, f"--filename={DAEMON_SET}", kube_api=kube_api)

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.e2e import upstream_build
 from tests.support.own_mounts import own_mounts
 
 # What SSCSI_REQUIRE may list.
@@ -28,6 +29,7 @@ NAMES = frozenset(
         "kube-apiserver",
         "promtool",
         "helm",
+        "upstream",
     }
 )
 CSI_SANITY = "csi-test-v5.6.0"
@@ -100,6 +102,11 @@ def _find_program(name: str) -> str:
     return shutil.which(name, path=path) or ""
 
 
+def _find_upstream() -> str:
+    path = os.path.join(upstream_build.DIRECTORY, upstream_build.PROGRAM)
+    return path if os.access(path, os.X_OK) else ""
+
+
 # By name: how it is found, which names in SSCSI_REQUIRE promise it, and how to get it.
 _FINDERS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
     "root": (_find_root, ("root",), "run the tests as root"),
@@ -115,4 +122,5 @@ _FINDERS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
         "have Prometheus' promtool on PATH",
     ),
     "helm": (functools.partial(_find_program, "helm"), ("helm",), "have Helm 3 (helm) on PATH"),
+    "upstream": (_find_upstream, ("upstream",), "python3 tests/e2e/upstream_build.py"),
 }

@@ -25,7 +25,7 @@ FILES = "/etc/kubernetes/secrets-store-files"
 PYTHON = "/usr/bin/python3.11"
 # For whatever the cluster has to do meanwhile, on a slow machine.
 SECONDS = 120.0
-_ROTATION = ("--enable-secret-rotation=true", f"--rotation-poll-interval={INTERVAL_SECONDS}s")
+ROTATION = ("--enable-secret-rotation=true", f"--rotation-poll-interval={INTERVAL_SECONDS}s")
 
 
 class Driver:
@@ -101,7 +101,7 @@ class Driver:
 def installed(cluster: RealCluster, csi_node: CsiNode) -> Iterator[Driver]:
     """The driver from deploy/ with the file provider, the right to make Secrets, and rotation."""
     with tempfile.TemporaryDirectory(prefix="sscsi-e2e.") as directory:
-        write_kustomization(directory, arguments=_ROTATION)
+        write_kustomization(directory, arguments=ROTATION)
         cluster.kubectl("apply", "--kustomize", directory)
         driver = Driver(cluster, csi_node)
         try:

@@ -12,14 +12,15 @@ from collections.abc import Iterator
 
 from tests.cluster.csi_node import CsiNode
 from tests.e2e import oci_archive, upstream_build
-from tests.e2e.driver import CONTAINER, DAEMON_SET, NAMESPACE, SECONDS, Driver, write_kustomization
+from tests.e2e.driver import CONTAINER, DAEMON_SET, NAMESPACE, ROTATION, SECONDS, Driver, write_kustomization
 from tests.e2e.node import Node
 from tests.e2e.upstream_manifests import IMAGE, SIDECARS, manifests
 from tests.support.checkout import ROOT
 from tests.support.require import require
 
-ROTATION = ("--enable-secret-rotation=true", "--rotation-poll-interval=1s")
 _ENTRY_POINT = f"/{upstream_build.PROGRAM}"
+# It misses calls that come sooner after a change.
+_ROTATION = ("--enable-secret-rotation=true", "--rotation-poll-interval=1s")
 _LIBRARY = re.compile(r"(/\S+) \(0x")
 
 
@@ -34,7 +35,7 @@ class Upstream:
     def take_over(self) -> None:
         """Apply upstream's manifests over ours, with rotation."""
         with open(os.path.join(ROOT, "tests", "e2e", "upstream_sidecars.py"), encoding="utf-8") as file:
-            objects = manifests(*ROTATION, program=file.read())
+            objects = manifests(*_ROTATION, program=file.read())
         document = {"apiVersion": "v1", "kind": "List", "items": objects}
         with self._new_registration():
             self._cluster.kubectl("apply", "--filename=-", stdin=json.dumps(document))

@@ -33,9 +33,9 @@
 {{- $_ := set $ours "SSCSI_FILE_PROVIDER_MAX_RESPONSE_BYTES" "set maxCallRecvMsgSize" -}}
 {{- end -}}
 {{- end -}}
-{{- range $linux.env -}}
-{{- with get $ours .name -}}
-{{- $wrong = append $wrong (printf "linux.env: the chart sets %s itself: %s" $.name .) -}}
+{{- range $variable := $linux.env -}}
+{{- with get $ours $variable.name -}}
+{{- $wrong = append $wrong (printf "linux.env: the chart sets %s itself: %s" $variable.name .) -}}
 {{- end -}}
 {{- end -}}
 

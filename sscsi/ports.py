@@ -57,7 +57,7 @@ class Mounter(Protocol):
         """Take the top mount off `path`, never following a symlink at its end. MountError when nothing is mounted."""
 
     def check_reaches_host(self, target_path: str) -> None:
-        """Raise PropagationError when a mount at `target_path` would stay in this container."""
+        """Raise PropagationError when a mount at `target_path` would not reach its pod; the text has the cure."""
 
 
 class VolumeTree(Protocol):

@@ -19,7 +19,6 @@ from sscsi.cli.doctor_appliance import (
     check_same_driver,
     check_sockets,
 )
-from sscsi.cli.doctor_finding import Finding, Outcome, Word, fail, ok
 from sscsi.cli.doctor_mounts import (
     check_kubelet_root,
     check_propagation,
@@ -28,6 +27,7 @@ from sscsi.cli.doctor_mounts import (
 )
 from sscsi.cli.doctor_place import Place, find_place
 from sscsi.cli.status_layout import plain
+from sscsi.core.finding import Finding, Outcome, Word, fail, ok
 from sscsi.errors import SscsiError
 from sscsi.process.flags import Flag
 

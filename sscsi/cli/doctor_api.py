@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sscsi.cli.doctor_finding import Word, fail, ok, skip, warn
-from sscsi.cli.doctor_objects import APPLY_CRDS, KIND_FIELDS, csidriver_words, names_in, schema_words
 from sscsi.cli.doctor_place import Place
+from sscsi.core.finding import Word, fail, ok, skip, warn
+from sscsi.core.installation import APPLY_CRDS, KIND_FIELDS, csidriver_words, names_in, schema_words
 from sscsi.core.provider_class import GROUP, VERSIONS
 from sscsi.errors import ClusterUnavailableError, ConfigError
 

@@ -9,11 +9,11 @@ import grpc
 
 from sidecars.registrar.registration_service import SELF_CHECK
 from sscsi.cli import status_sources
-from sscsi.cli.doctor_finding import Word, fail, ok, skip, warn
 from sscsi.cli.doctor_place import Place
 from sscsi.cli.status_observation import Silence
 from sscsi.cli.status_report import judge
 from sscsi.core import run_files
+from sscsi.core.finding import Word, fail, ok, skip, warn
 from sscsi.core.room_status import RoomStatus
 from sscsi.edges.provider_sockets import ProviderSockets
 from sscsi.edges.unix_socket import unix_target

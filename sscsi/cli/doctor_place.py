@@ -11,8 +11,8 @@ from sscsi.cli import status_sources
 from sscsi.cli.environment import Environment, complete
 from sscsi.cli.settings import SETTINGS
 from sscsi.cli.status_observation import Observation
+from sscsi.core.host_mounts import kubelet_root as told_root
 
-_DEFAULT_KUBELET_ROOT = "/var/lib/kubelet"
 _ENVIRON_BYTES = 1024 * 1024
 _OURS = frozenset(setting.variable for setting in SETTINGS) | {"SSCSI_ALLOW_PRIVILEGED_SECRET_TYPES"}
 
@@ -57,7 +57,7 @@ def find_place(
         settings=settings,
         observation=observation,
         run_directory=run_directory,
-        kubelet_root=kubelet_root or _kubelet_root(settings.variables["SSCSI_KUBELET_REGISTRATION_PATH"]),
+        kubelet_root=kubelet_root or told_root(settings.variables["SSCSI_KUBELET_REGISTRATION_PATH"]),
         timeout_seconds=timeout_seconds,
     )
 
@@ -72,11 +72,3 @@ def _running_environ(observation: Observation) -> dict[str, str]:
         pairs = (os.fsdecode(line).partition("=") for line in lines)
         return {name: value for name, _, value in pairs if name in _OURS}
     return {}
-
-
-def _kubelet_root(registration_path: str) -> str:
-    """The kubelet's root, of which the CSI socket's path on the host begins; empty without a kubelet."""
-    root, separator, _ = registration_path.partition("/plugins/")
-    if separator:
-        return root
-    return _DEFAULT_KUBELET_ROOT if registration_path else ""

@@ -6,20 +6,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from sscsi.core import mount_info
 from sscsi.core.mount_info import MountEntry
-from sscsi.edges.linux_mounts import LinuxMounter
+from sscsi.edges.linux_mounts import LinuxMounter, own_mounts
 
 PREFIX = ".sscsi-doctor-"
 _BYTES, _INODES = 4096, 2
 # What a doctor that was killed left behind is older than any that runs.
 _LEFT_SECONDS = 60.0
-
-
-def mounts(process: str = "self") -> list[MountEntry]:
-    """The mounts that a process sees. Raises OSError."""
-    with open(f"/proc/{process}/mountinfo", "rb") as file:
-        return list(mount_info.parse(file.read()))
 
 
 @contextlib.contextmanager
@@ -32,7 +25,7 @@ def probe_mount(directory: str) -> Iterator[MountEntry]:
         mounter.mount_tmpfs(path, size_bytes=_BYTES, max_inodes=_INODES, gid=None)
         try:
             mount_id = mounter.look(path).mount_id
-            yield next(entry for entry in mounts() if entry.mount_id == mount_id)
+            yield next(entry for entry in own_mounts() if entry.mount_id == mount_id)
         finally:
             mounter.unmount(path)
     finally:

@@ -9,7 +9,9 @@ import stat
 import struct
 import threading
 
-from sscsi.core import log_keys, mount_info
+from sscsi.core import host_mounts, log_keys, mount_info
+from sscsi.core.host_mounts import Reach
+from sscsi.core.mount_info import MountEntry
 from sscsi.errors import ConfigError, MountError, PropagationError, TargetPathError
 from sscsi.ports import ABSENT, PathState
 
@@ -52,15 +54,23 @@ def check_mount_rights() -> None:
         raise ConfigError(f"this process may not mount: {_RIGHTS_CURE}", exit_code=1)
 
 
+def own_mounts(process: str = "self") -> list[MountEntry]:
+    """The mounts that a process sees, /proc/PID/mountinfo. Raises OSError."""
+    with open(f"/proc/{process}/mountinfo", "rb") as file:
+        return list(mount_info.parse(file.read()))
+
+
 class LinuxMounter:
     """The Mounter port on a Linux kernel of 5.8 or newer (statx tells mount points since then).
 
-    `require_shared` is whether a mount must propagate out of this mount namespace (design P1).
+    `require_shared` is whether a mount must propagate out of this mount namespace (design P1); `refuses_doubtful`, whether
+    also one is refused that may get there all the same, as on the host itself.
     """
 
-    def __init__(self, *, require_shared: bool) -> None:
+    def __init__(self, *, require_shared: bool, refuses_doubtful: bool = True) -> None:
         self._require_shared = require_shared
-        self._shared_mounts: set[tuple[int, int]] = set()
+        self._refuses_doubtful = refuses_doubtful
+        self._judged_mounts: set[tuple[int, int]] = set()
         self._noswap = True
         self._lock = threading.Lock()
 
@@ -136,21 +146,29 @@ class LinuxMounter:
     def check_reaches_host(self, target_path: str) -> None:
         if not self._require_shared:
             return
-        parent = self._nearest_directory(os.path.dirname(target_path))
-        state = self.look(parent)
+        parent = os.path.dirname(target_path)
+        nearest = self._nearest_directory(parent)
+        state = self.look(nearest)
         # The kernel gives a mount's id to another after it is gone, but hardly with the same file system.
-        if (state.mount_id, state.device) in self._shared_mounts:
+        key = (state.mount_id, state.device)
+        if key in self._judged_mounts and nearest == parent:
             return
-        with open("/proc/self/mountinfo", "rb") as file:
-            entries = {entry.mount_id: entry for entry in mount_info.parse(file.read())}
-        entry = entries.get(state.mount_id)
-        if entry is None or entry.mount_point == "/" or not entry.shared:
-            raise PropagationError(
-                f"a mount below {parent} would not reach the host: {_why_not_shared(entry)}. Mount the kubelet's pods directory "
-                "into this container with mountPropagation: Bidirectional (chart value linux.kubeletRootDir must be the "
-                "kubelet's root), or set --require-shared-propagation=false where there is no kubelet"
-            )
-        self._shared_mounts.add((state.mount_id, state.device))
+        entries = own_mounts()
+        verdict = host_mounts.judge_target(
+            target_path,
+            nearest,
+            host_mounts.find_mount(entries, state.mount_id),
+            host_mounts.pod_place(entries),
+        )
+        if verdict.reach is not Reach.REACHES:
+            text = host_mounts.refusal(target_path, nearest, verdict.why)
+            if verdict.reach is Reach.LOST or self._refuses_doubtful:
+                raise PropagationError(text)
+            if key not in self._judged_mounts:
+                log.warning(
+                    "pods may not see their volumes", extra={log_keys.PATH: nearest, log_keys.REASON: text}
+                )
+        self._judged_mounts.add(key)
 
     def _nearest_directory(self, path: str) -> str:
         while path != "/" and not self.look(path).exists:
@@ -177,14 +195,6 @@ def _make_directories(path: str) -> None:
             if not os.path.lexists(parent):
                 _make_directories(parent)
             os.mkdir(path, _DIRECTORY_MODE)
-
-
-def _why_not_shared(entry: mount_info.MountEntry | None) -> str:
-    if entry is None:
-        return "it is on no mount of this mount namespace"
-    if entry.mount_point == "/":
-        return "it is on the container's own root"
-    return f"the mount at {entry.mount_point} is not shared"
 
 
 def _is_tmpfs(path: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sscsi import __version__
 from sscsi.core.endpoint import Endpoint, parse_endpoint
+from sscsi.core.host_mounts import kubelet_root
 from sscsi.core.listen_address import OFF_WORDS, parse_listen_address
 from sscsi.core.refresh_interval import NodeInterval, node_interval
 from sscsi.errors import ConfigError
@@ -45,6 +46,10 @@ class NodeConfig:
     max_publishes_per_provider: int
     max_waiting_publishes: int
     require_shared_propagation: bool
+    refuses_doubtful_propagation: bool
+    """The flag was given: what may reach the host, and may not, is refused as well."""
+    kubelet_root: str
+    """Kubelet's --root-dir; empty where there is none to register with."""
     stop_grace_seconds: float
     audit_log: str
     provider_health_check: bool
@@ -87,7 +92,8 @@ def flags_for(environ: Mapping[str, str]) -> tuple[Flag, ...]:
     propagation = Flag(
         name="require-shared-propagation",
         default=in_kubernetes,
-        help="Refuse to publish where a mount would not reach the host; false by default with SSCSI_CLUSTER=dir:PATH.",
+        help="Refuse to publish where a mount would not reach the host; without the flag, only where that is certain: in a "
+        "pod. false by default with SSCSI_CLUSTER=dir:PATH.",
     )
     return (*UPSTREAM_FLAGS, *OWN_FLAGS, propagation, *LOG_FLAGS)
 
@@ -128,6 +134,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> NodeConfig:
         max_publishes_per_provider=flags.integer("max-publishes-per-provider"),
         max_waiting_publishes=flags.integer("max-waiting-publishes"),
         require_shared_propagation=flags.boolean("require-shared-propagation"),
+        refuses_doubtful_propagation=flags.is_given("require-shared-propagation"),
+        kubelet_root=kubelet_root(environ.get("SSCSI_KUBELET_REGISTRATION_PATH", "")),
         stop_grace_seconds=flags.seconds("stop-grace"),
         audit_log=flags.text("audit-log"),
         provider_health_check=flags.boolean("provider-health-check"),

@@ -30,7 +30,7 @@ class NodeState:
         figures: Callable[[], Sequence[VolumeFigures]],
         health: ProviderHealth,
         gates: ProviderGates,
-        config_problems: Sequence[str],
+        lasting_problems: Sequence[str],
         socket_path: str,
     ) -> None:
         self._volumes = volumes
@@ -38,7 +38,7 @@ class NodeState:
         self._figures = figures
         self._health = health
         self._gates = gates
-        self._config_problems = config_problems
+        self._lasting_problems = lasting_problems
         self._socket_path = socket_path
         self.phase = WAITING
 
@@ -58,7 +58,7 @@ class NodeState:
                 **_failed_publishes(self._volumes.failed()),
             },
             problems=[
-                *self._config_problems,
+                *self._lasting_problems,
                 *self._health.problems(),
                 *(_circuit_problem(name) for name, is_open in self._gates.circuits().items() if is_open),
                 *(_problem(record) for record in failed[:_SHOWN_PROBLEMS]),

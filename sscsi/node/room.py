@@ -67,9 +67,20 @@ _PROBE_MODE = 0o660
 
 
 class NodeRoom:
-    """Every object of the room, made once. The three effects on the node come from outside: tests wrap them."""
+    """Every object of the room, made once. The three effects on the node come from outside: tests wrap them.
 
-    def __init__(self, config: NodeConfig, *, mounter: Mounter, trees: FileTrees, store: RecordStore) -> None:
+    `place_problems` are what is wrong with the container's mounts; they are shown for as long as it lives.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        mounter: Mounter,
+        trees: FileTrees,
+        store: RecordStore,
+        place_problems: Sequence[str] = (),
+    ) -> None:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot_id = file.read().strip()
         self._stop_grace_seconds = config.stop_grace_seconds
@@ -154,7 +165,7 @@ class NodeRoom:
             figures=self._refreshes.figures,
             health=self._health,
             gates=self._refreshes.gates,
-            config_problems=config.interval_problems,
+            lasting_problems=(*config.interval_problems, *place_problems),
             socket_path=config.endpoint.address,
         )
         # At once, so that others see that the room lives, and what it waits for.

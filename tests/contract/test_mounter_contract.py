@@ -14,6 +14,7 @@ from sscsi.errors import MountError, PropagationError, TargetPathError
 from sscsi.ports import ABSENT
 from tests.support.disks import SOME_GID, Disk, FakeDiskUnderTest, RealDisk
 from tests.support.node_place import NodePlace, node_place
+from tests.support.pod_mounts import in_a_pod
 
 MIB = 1024 * 1024
 _MS_BIND, _MS_SHARED = 1 << 12, 1 << 20
@@ -297,3 +298,63 @@ class TestReachingTheHost:
             mounter.check_reaches_host(place.target_path())
         share(place.base)
         mounter.check_reaches_host(place.target_path())
+
+    def test_what_is_doubtful_is_a_warning_for_each_mount_unless_it_is_to_be_refused(
+        self, place: NodePlace, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bind(place.base, place.base)
+        mounter = LinuxMounter(require_shared=True, refuses_doubtful=False)
+        for uid in ("one", "two"):
+            mounter.check_reaches_host(place.target_path(uid))
+        (record,) = caplog.records
+        assert record.getMessage() == "pods may not see their volumes"
+        assert f"the mount at {place.base} is not shared" in record.__dict__["reason"]
+
+
+@pytest.mark.root
+class TestInAPod:
+    """Kubelet's mounts in the container tell that private mounts here are not the host's."""
+
+    @pytest.fixture(autouse=True)
+    def pod(self, place: NodePlace) -> Iterator[None]:
+        with in_a_pod(place.base):
+            yield
+
+    def check(self, path: str) -> str:
+        """What is said of a target path; empty when all is well."""
+        try:
+            LinuxMounter(require_shared=True, refuses_doubtful=False).check_reaches_host(path)
+        except PropagationError as error:
+            return str(error)
+        return ""
+
+    def test_a_shared_mount_with_the_pods_directory_is_well(self, place: NodePlace) -> None:
+        bind(place.base, place.base)
+        share(place.base)
+        assert self.check(place.target_path()) == ""
+
+    def test_a_private_mount_is_refused_with_path_finding_and_cure(self, place: NodePlace) -> None:
+        bind(place.base, place.base)
+        text = self.check(place.target_path())
+        assert text.startswith(f"a mount at {place.target_path()} would not reach its pod: ")
+        assert f"the mount at {place.base} is not shared with the host" in text
+        assert f"{place.base}/pods as hostPath and volumeMount" in text
+        assert f"chart value linux.kubeletRootDir={place.base})" in text
+
+    def test_the_containers_root_is_refused(self) -> None:
+        path = "/no such root/pods/u/volumes/kubernetes.io~csi/v/mount"
+        text = self.check(path)
+        assert "it is on the container's own root file system" in text
+        assert "chart value linux.kubeletRootDir=/no such root)" in text
+
+    def test_a_shared_mount_of_another_directory_is_refused(self, place: NodePlace) -> None:
+        bind(place.base, place.base)
+        share(place.base)
+        mounter = LinuxMounter(require_shared=True)
+        mounter.check_reaches_host(place.target_path())
+        # Also after that mount was found to be well.
+        other = f"{place.base}/pods/other/volumes/kubernetes.io~csi/v/mount"
+        with pytest.raises(
+            PropagationError, match=f"kubelet has made {place.base}/pods/other, and it is not"
+        ):
+            mounter.check_reaches_host(other)

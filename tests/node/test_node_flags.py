@@ -241,7 +241,9 @@ class TestPropagation:
     def test_a_mount_must_reach_the_host_where_there_is_a_cluster(
         self, arguments: tuple[str, ...], cluster: str, required: bool
     ) -> None:
-        assert parsed(*arguments, SSCSI_CLUSTER=cluster).require_shared_propagation is required
+        config = parsed(*arguments, SSCSI_CLUSTER=cluster)
+        assert config.require_shared_propagation is required
+        assert config.refuses_doubtful_propagation is bool(arguments)
 
 
 class TestRefused:

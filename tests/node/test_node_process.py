@@ -1,5 +1,6 @@
 """The node room as a process: its exit codes, its sockets, how it stops, and mounts that must reach the host."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -7,17 +8,23 @@ import socket
 import stat
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 
 import grpc
 import pytest
 
 from sscsi import __version__
+from sscsi.core.host_mounts import propagation_word
+from sscsi.core.run_files import STATE_SOCKETS
+from sscsi.edges.pods_directory import look_at_pods
+from sscsi.edges.room_status import RoomStates
 from sscsi.pb import csi_pb2, csi_pb2_grpc, sscsi_pb2
 from tests.fakes.fake_provider import FakeProvider
 from tests.fakes.fake_status_sync import FakeStatusSync
 from tests.support.node_place import NodePlace
-from tests.support.node_room import node_process, refusal, room_in_process, run_node
+from tests.support.node_room import NodeProcess, node_process, refusal, room_in_process, run_node
+from tests.support.pod_mounts import in_a_pod
 from tests.support.volume_state import pod_view
 from tests.support.volume_wrecks import litter_volume
 from tests.support.waiting import wait_until
@@ -135,16 +142,16 @@ class TestSockets:
                 wait_until(lambda: "waiting for the socket" in node.log(), "the node waits")
                 assert os.stat(place.endpoint).st_ino == inode
                 # To start it anew would not help: it is alive, and says what it waits for.
-                assert node.probe.Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value
+                assert node.probe.Probe(csi_pb2.ProbeRequest(), timeout=60).ready.value
                 assert (
-                    node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=5).state
+                    node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60).state
                     == "waiting for the socket"
                 )
                 assert not os.path.exists(f"{place.run_directory}/node.sock")
                 foreign.close()
                 wait_until(lambda: os.stat(place.endpoint).st_ino != inode, "the node has taken the endpoint")
                 node.csi.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=5)
-                assert node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=5).state == "serving"
+                assert node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60).state == "serving"
 
     def test_a_node_that_waits_touches_no_volume_of_the_one_that_serves(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
@@ -180,7 +187,7 @@ class TestSockets:
             os.unlink(place.endpoint)
             with socket.socket(socket.AF_UNIX) as foreign:
                 foreign.bind(place.endpoint)
-                assert node.wait(seconds=10) == 1
+                assert node.wait(seconds=60) == 1
             assert os.path.exists(place.endpoint), "it is somebody else's now"
 
     def test_the_endpoint_may_be_a_port(
@@ -216,7 +223,7 @@ class TestStopping:
         target_path = place.target_path()
         with node_process(place) as node, futures.ThreadPoolExecutor(1) as pool:
             publishing = pool.submit(node.publish, target_path)
-            assert provider.waiting.acquire(timeout=10)
+            assert provider.waiting.acquire(timeout=60)
             node.process.terminate()
             wait_until(lambda: "asked to stop" in node.log(), "the node stops")
             provider.hold.set()
@@ -231,7 +238,7 @@ class TestStopping:
         target_path = place.target_path()
         with node_process(place, "--stop-grace=200ms") as node, futures.ThreadPoolExecutor(1) as pool:
             publishing = pool.submit(lambda: refusal(lambda: node.publish(target_path)))
-            assert provider.waiting.acquire(timeout=10)
+            assert provider.waiting.acquire(timeout=60)
             node.process.terminate()
             code, _ = publishing.result(10)
             assert code in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
@@ -246,7 +253,7 @@ class TestStopping:
         provider.hold.clear()
         with room_in_process(place) as node, futures.ThreadPoolExecutor(1) as pool:
             publishing = pool.submit(node.publish, place.target_path())
-            assert provider.waiting.acquire(timeout=10)
+            assert provider.waiting.acquire(timeout=60)
             node.ask_to_stop()
             never = threading.Event()
 
@@ -301,3 +308,91 @@ class TestReachingTheHost:
         assert pod_view(target_path) == {"secret": (0o644, b"first content")}
         (entry,) = place.mounts(target_path)
         assert entry.shared, "what is mounted below a shared mount is shared"
+
+
+class TestInAPod:
+    """A wrong kubelet root, or a mount without propagation, is told at the start and refused at each publish."""
+
+    def environ(self, place: NodePlace) -> dict[str, str]:
+        return {"SSCSI_KUBELET_REGISTRATION_PATH": f"{place.base}/plugins/csi-secrets-store/csi.sock"}
+
+    @contextlib.contextmanager
+    def node(self, place: NodePlace) -> Iterator[NodeProcess]:
+        """The program, with the default of the flag that a place of tests gives."""
+        script = (
+            "import sys\n"
+            "sys.argv = [word for word in sys.argv if 'propagation' not in word]\n"
+            "from sscsi.node.__main__ import main\n"
+            "sys.exit(main())\n"
+        )
+        command = (sys.executable, "-c", script)
+        with node_process(place, command=command, environ=self.environ(place)) as node:
+            yield node
+
+    def warnings(self, node: NodeProcess) -> list[str]:
+        return [line for line in node.log().splitlines() if "pods will not see their volumes" in line]
+
+    def test_all_is_well_with_a_shared_mount_of_kubelets_pods(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        with in_a_pod(place.base):
+            bind_pods(f"{place.base}/pods", shared=True)
+            with self.node(place) as node:
+                node.publish(place.target_path())
+            assert self.warnings(node) == []
+
+    def test_a_mount_without_propagation_is_told_and_no_provider_is_asked(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        with in_a_pod(place.base):
+            bind_pods(f"{place.base}/pods", shared=False)
+            with self.node(place) as node:
+                code, message = refusal(lambda: node.publish(place.target_path()))
+                assert code is grpc.StatusCode.FAILED_PRECONDITION
+                assert f"the mount at {place.base}/pods is not shared with the host" in message
+                (problem,) = room_problems(place)
+                doctor = look_at_pods(place.base)
+            (line,) = self.warnings(node)
+            assert f"the mount at {place.base}/pods is not shared with the host" in line
+            assert "mountPropagation: Bidirectional" in line
+            word = propagation_word(doctor.path, doctor.verdict)
+            assert problem == f"{word.found}; {word.cure}"
+            assert provider.requests == []
+
+    def test_a_wrong_kubelet_root_is_told_with_the_right_one(
+        self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
+    ) -> None:
+        real = f"{place.base}/real"
+        os.makedirs(f"{place.base}/pods")
+        with in_a_pod(real):
+            bind_pods(f"{place.base}/pods", shared=True)
+            target_path = f"{real}/pods/some-uid/volumes/kubernetes.io~csi/secrets/mount"
+            with self.node(place) as node:
+                code, message = refusal(lambda: node.publish(target_path))
+            assert code is grpc.StatusCode.FAILED_PRECONDITION
+            assert f"chart value linux.kubeletRootDir={real})" in message
+            (line,) = self.warnings(node)
+            assert "but kubelet has this very pod below" in line
+            seen = look_at_pods(place.base)
+            assert (seen.root.found in line, seen.root.cure in line) == (True, True)
+            assert f"{real.removeprefix('/tmp')} (after" in line
+            assert provider.requests == []
+
+
+def room_problems(place: NodePlace) -> Sequence[str]:
+    """What the room tells of itself on its state socket."""
+    states = RoomStates({"node": f"{place.run_directory}/{STATE_SOCKETS['node']}"}, timeout_seconds=10.0)
+    try:
+        status = states.ask()["node"]
+    finally:
+        states.close()
+    assert status is not None
+    return status.problems
+
+
+def bind_pods(path: str, *, shared: bool) -> None:
+    """Make the directory of pods a mount of its own."""
+    libc = ctypes.CDLL(None)
+    assert libc.mount(path.encode(), path.encode(), None, ctypes.c_ulong(_MS_BIND), None) == 0
+    if shared:
+        assert libc.mount(None, path.encode(), None, ctypes.c_ulong(_MS_SHARED), None) == 0

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sscsi.cli.doctor_finding import Word, fail, ok, warn
 from sscsi.core.class_fields import CLASS_FIELDS, STATUS_FIELDS, schema_fields
+from sscsi.core.finding import Word, fail, ok, warn
 from sscsi.core.pod_status import KIND as STATUS_KIND
 from sscsi.core.provider_class import KIND as CLASS_KIND
 

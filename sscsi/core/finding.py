@@ -1,4 +1,4 @@
-"""What `sscsi doctor` says: one line for each thing that was looked at."""
+"""What was found amiss with the node or the cluster, and the cure: the words of `sscsi doctor`, and of logs at a start."""
 
 import dataclasses
 import enum

@@ -18,7 +18,7 @@ from sscsi.pb import sscsi_pb2, sscsi_pb2_grpc
 
 SSCSI = os.path.join(os.path.dirname(sys.executable), "sscsi")
 # Long enough for a machine that does something else just now.
-SECONDS = 30.0
+SECONDS = 60.0
 NOBODY = 65534
 
 

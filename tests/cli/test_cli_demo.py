@@ -142,7 +142,7 @@ def test_the_appliance_goes_when_the_demonstration_is_killed(place: pathlib.Path
     # It went with its mounts: the directory that the tmpfs was on is what is left.
     (directory,) = left(place)
     assert os.listdir(directory) == []
-    wait_until(lambda: not processes_that_name(directory), "the appliance ended", seconds=30)
+    wait_until(lambda: not processes_that_name(directory), "the appliance ended")
 
 
 def processes_that_name(text: str) -> list[str]:

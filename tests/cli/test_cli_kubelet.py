@@ -67,7 +67,7 @@ def driver(tmp_path: pathlib.Path) -> Iterator[RecordingDriver]:
     server.start()
     yield recording
     stopped: threading.Event = server.stop(None)
-    stopped.wait(10)
+    stopped.wait(60)
 
 
 @pytest.fixture

@@ -272,7 +272,7 @@ class TestSockets:
         ):
             os.rename(f"{place.provider_directory}/old.sock", place.provider_socket())
             held = pool.submit(self.version_of, sockets)
-            assert old.waiting.acquire(timeout=10)
+            assert old.waiting.acquire(timeout=60)
             os.rename(f"{place.provider_directory}/new.sock", place.provider_socket())
             assert self.version_of(sockets) == "new"
             old.hold.set()
@@ -396,7 +396,7 @@ class TestSockets:
         with serving(provider, place.provider_socket()):
             caller = threading.Thread(target=call)
             caller.start()
-            assert provider.waiting.acquire(timeout=10)
+            assert provider.waiting.acquire(timeout=60)
             sockets.close()
-            caller.join(10)
+            caller.join(60)
         assert [failure.code for failure in failures] == [grpc.StatusCode.CANCELLED.value[0]]

@@ -16,7 +16,7 @@ from tests.livenessprobe.fake_driver import FakeDriver, fails, says, serving
 from tests.support.other_user import as_nobody
 from tests.support.waiting import wait_until
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 @pytest.fixture

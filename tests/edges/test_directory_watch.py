@@ -11,7 +11,7 @@ from sscsi.core.log_keys import REASON
 from sscsi.edges.directory_watch import DirectoryWatch
 from sscsi.edges.inotify import Inotify
 
-LONG_SECONDS = 30.0
+LONG_SECONDS = 60.0
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from sscsi.edges.grpc_status import (
 )
 from sscsi.pb import csi_pb2, csi_pb2_grpc, sscsi_pb2, sscsi_pb2_grpc
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 class Identity(csi_pb2_grpc.IdentityServicer):

@@ -14,7 +14,7 @@ from sscsi.errors import ConfigError
 from tests.support.waiting import wait_until
 
 ANY = "127.0.0.1:0"
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def hello(query: Query) -> Page:

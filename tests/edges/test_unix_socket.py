@@ -16,7 +16,7 @@ from sscsi.errors import ConfigError
 from sscsi.pb import provider_pb2, provider_pb2_grpc
 from tests.support.waiting import wait_until
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 class Provider(provider_pb2_grpc.CSIDriverProviderServicer):
@@ -77,7 +77,7 @@ class Holder:
     def end(self) -> None:
         self.stop.set()
         self.service.release.set()
-        self.server.stop_accepting(0).wait(10)
+        self.server.stop_accepting(0).wait(60)
         self.server.close()
         self.pool.shutdown()
 
@@ -427,7 +427,7 @@ def test_whoever_asks_is_told_why_the_path_is_waited_for(directory: str) -> None
         told.set()
 
     with foreign(path), holder(path, on_wait=on_wait) as ours, waiting(ours):
-        assert told.wait(10)
+        assert told.wait(60)
     assert reasons == [f"a live server of another program answers at {path}"]
 
 
@@ -477,13 +477,13 @@ def test_a_stopping_server_finishes_what_runs_and_takes_nothing_new(directory: s
         assert ours.serve()
         stub = provider_pb2_grpc.CSIDriverProviderStub(channel)
         running = stub.Mount.future(provider_pb2.MountRequest(), timeout=TIMEOUT_SECONDS)
-        assert ours.service.in_mount.wait(10)
+        assert ours.service.in_mount.wait(60)
         ended = ours.server.stop_accepting(30)
         assert os.listdir(directory) == ["csi.sock.lock"]
         assert not ended.is_set()
         ours.service.release.set()
         assert running.result(10) == provider_pb2.MountResponse()
-        assert ended.wait(10)
+        assert ended.wait(60)
 
 
 def test_a_socket_that_came_after_the_stop_is_left_alone_though_it_has_the_files_number(
@@ -493,7 +493,7 @@ def test_a_socket_that_came_after_the_stop_is_left_alone_though_it_has_the_files
     path = f"{directory}/csi.sock"
     with holder(path) as ours:
         assert ours.serve()
-        ours.server.stop_accepting(0).wait(10)
+        ours.server.stop_accepting(0).wait(60)
         with foreign(path):
             assert not ours.server.is_ours()
             ours.server.close()
@@ -506,7 +506,7 @@ def test_a_call_that_outlives_the_grace_is_cancelled(directory: str) -> None:
         assert ours.serve()
         stub = provider_pb2_grpc.CSIDriverProviderStub(channel)
         running = stub.Mount.future(provider_pb2.MountRequest(), timeout=TIMEOUT_SECONDS)
-        assert ours.service.in_mount.wait(10)
+        assert ours.service.in_mount.wait(60)
         ours.server.stop_accepting(0.1)
         with pytest.raises(grpc.RpcError) as caught:
             running.result(10)

@@ -142,7 +142,6 @@ def test_an_api_that_is_away_delays_no_caller_and_is_told_of_what_comes_later(
     wait_until(
         lambda: "later" in {item["message"] for item in events(kube_api, event.pod_namespace)},
         "the last is there",
-        seconds=30.0,
     )
 
 
@@ -152,7 +151,7 @@ def test_events_leave_the_requests_to_others(kube_api: KubeApi, namespace: str) 
         # Half of the burst of 100 is for others.
         for number in range(100):
             cluster.tell(make_event(pod_namespace=namespace, pod_uid=str(number)))
-        wait_until(lambda: len(events(kube_api, namespace)) > 40, "Events are written", seconds=20.0)
+        wait_until(lambda: len(events(kube_api, namespace)) > 40, "Events are written")
         begun = time.monotonic()
         assert cluster.get_class(namespace, "app", timeout_seconds=5.0).provider == "file"
         assert time.monotonic() - begun < 1.0

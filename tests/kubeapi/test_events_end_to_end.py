@@ -52,7 +52,7 @@ class Place:
             f"/api/v1/namespaces/{self.namespace}/events"
             f"?fieldSelector=involvedObject.uid={self.pod_uid},reason={reason}"
         )
-        wait_until(lambda: self.kube_api.client().list(path), f"there is an Event {reason}", seconds=30.0)
+        wait_until(lambda: self.kube_api.client().list(path), f"there is an Event {reason}")
         (event,) = self.kube_api.client().list(path)
         assert canaries.found_in({reason: str(event).encode()}) == []
         return event
@@ -82,7 +82,7 @@ def status_sync(place: NodePlace, kubeconfig: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.fixture

@@ -85,7 +85,6 @@ def settled_memory(kube_api: KubeApi, namespace: str, root: Path) -> float:
             wait_until(
                 lambda: any(request.verb == "watch" and request.name == "app" for request in room.requests()),
                 "its class is watched",
-                seconds=30.0,
             )
             assert set(room.writes()) == {f"create {STATUS}"}
             return memory(room)

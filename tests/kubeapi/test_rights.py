@@ -29,7 +29,7 @@ from tests.support.waiting import wait_until
 
 SPEC = {"provider": "one", "parameters": {"a": "b"}}
 # What is told without a question comes sooner, or it does not come.
-_NEWS_SECONDS = 5.0
+_NEWS_SECONDS = 60.0
 
 
 class Scene:

@@ -120,7 +120,7 @@ def test_a_class_that_changes_has_its_secret_follow(room: KubeStatusSync) -> Non
     room.start()
     volume = room.publish_pod(owners=(replica_set(),))
     room.node.put(volume)
-    wait_until(lambda: room.secret("db") is not None, "the Secret is made", seconds=30.0)
+    wait_until(lambda: room.secret("db") is not None, "the Secret is made")
     (entry,) = WITH_SECRET["secretObjects"]
     assert isinstance(entry, dict)
     changed = {**entry, "data": [{"objectName": "password", "key": "other"}]}
@@ -130,7 +130,7 @@ def test_a_class_that_changes_has_its_secret_follow(room: KubeStatusSync) -> Non
         secret = room.secret("db")
         return secret is not None and list(secret["data"]) == ["other"]
 
-    wait_until(has_followed, "the Secret has the other key only", seconds=30.0)
+    wait_until(has_followed, "the Secret has the other key only")
 
 
 @pytest.mark.usefixtures("syncing")
@@ -146,7 +146,6 @@ def test_a_start_anew_writes_nothing_when_nothing_changed(
     wait_until(
         lambda: all(condition(room.status_of(volume), "Synced") == "True" for volume in (owned, bare)),
         "the Secret is made for both",
-        seconds=30.0,
     )
     room.settle(2)
     before = room.writes()
@@ -244,7 +243,7 @@ def test_at_the_start_orphans_of_this_node_are_removed_and_nothing_else(room: Ku
     put_status(room, no_label, {"metadata": {"labels": None}})
     room.node.put(staying)
     room.start()
-    wait_until(lambda: room.status_of(orphan) is None, "the orphan is removed", seconds=30.0)
+    wait_until(lambda: room.status_of(orphan) is None, "the orphan is removed")
     room.settle(1)
     assert room.is_right(staying)
     assert all(room.status_of(volume) for volume in (other, moved, adopted, no_label))
@@ -265,7 +264,7 @@ def test_the_next_incarnation_of_a_statefulsets_pod_has_the_object(
     room.node.remove(old)
     if not new_comes_first:
         room.node.put(new)
-    wait_until(lambda: room.is_right(new), "the object is the new pod's", seconds=30.0)
+    wait_until(lambda: room.is_right(new), "the object is the new pod's")
     room.settle(1)
     found = room.status_of(new)
     assert found is not None
@@ -311,9 +310,9 @@ def test_somebody_who_edits_or_removes_a_status_object_has_it_put_right(room: Ku
                 == [volume.pod_uid]
             )
 
-        wait_until(is_put_right, f"undone: {edit}", seconds=30.0)
+        wait_until(is_put_right, f"undone: {edit}")
     client.delete(path)
-    wait_until(lambda: room.is_right(volume), "it is made again", seconds=30.0)
+    wait_until(lambda: room.is_right(volume), "it is made again")
 
 
 def known_classes(room: KubeStatusSync, *names: str) -> None:
@@ -323,7 +322,6 @@ def known_classes(room: KubeStatusSync, *names: str) -> None:
     wait_until(
         lambda: {request.name for request in room.requests() if request.verb == "watch"} >= set(names),
         "the classes are watched",
-        seconds=30.0,
     )
     room.settle(len(names))
 

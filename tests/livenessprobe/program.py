@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 PEER = "SSCSI_PEER_LIVENESSPROBE"
 MODULE = "sidecars.livenessprobe.__main__"
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

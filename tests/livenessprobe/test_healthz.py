@@ -143,7 +143,7 @@ def test_checks_that_come_together_run_together(subject: Subject, place: Place) 
     together = threading.Barrier(4)
 
     def probe(_context: Context) -> csi_pb2.ProbeResponse:
-        together.wait(20.0)
+        together.wait(60)
         return csi_pb2.ProbeResponse()
 
     driver = FakeDriver()

@@ -32,7 +32,7 @@ WARM, ALL = (1_000, 10_000) if _FULL else (600, 2_400)
 CLIENTS = 4
 # What the allocator keeps, and what a forked process has touched of its parent's pages, goes up by some hundred KiB.
 SLACK_KIB = 1_000
-REST_SECONDS = 30.0
+REST_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,7 +86,7 @@ def test_a_driver_that_is_slow_to_tell_its_name_keeps_upstream_from_listening_an
         serving(driver, place.driver),
         running(subject, place, f"--csi-address={place.driver}", f"--http-endpoint={address}") as program,
     ):
-        wait_until(lambda: driver.name_questions, "the driver is asked for its name", seconds=20.0)
+        wait_until(lambda: driver.name_questions, "the driver is asked for its name")
         if subject.is_ours:
             program.listens(address)
             assert get(address, "/healthz").body == "ok"

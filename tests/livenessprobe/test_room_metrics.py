@@ -95,7 +95,7 @@ def test_a_hanging_room_fails_no_scrape_and_the_others_have_their_figures(
         assert "own_of_node" not in names(each)
         assert named(each, "own_of_statussync") == 1
     rooms["node"].go_on.set()
-    wait_until(lambda: "own_of_node" in names(metrics(page.address())), "it is back", seconds=20)
+    wait_until(lambda: "own_of_node" in names(metrics(page.address())), "it is back")
 
 
 def test_a_slow_rooms_last_figures_stand_in(rooms: dict[str, FakeRoom], page: Running) -> None:

@@ -47,7 +47,7 @@ class Publish:
     def _run(self) -> None:
         with self._admission.place(self._name, timeout_seconds=10, waiting=self._queue.wait):
             self.has_place.set()
-            self._end.wait(10)
+            self._end.wait(60)
 
     def end(self) -> None:
         """Give the place back; raises what the publish ended with."""
@@ -84,7 +84,7 @@ def test_who_finds_no_place_waits_and_gets_the_next_one(
 ) -> None:
     admission = Admission(places_per_provider=1, max_waiting=5)
     first = Publish(pool, admission, queue, "a")
-    assert first.has_place.wait(10)
+    assert first.has_place.wait(60)
     others = [Publish(pool, admission, queue, "a") for _ in range(5)]
     wait_until(lambda: queue.waiting == 5, "all others wait")
     assert not any(other.has_place.is_set() for other in others)
@@ -101,7 +101,7 @@ def test_when_too_many_wait_over_all_providers_the_next_is_turned_away(
 ) -> None:
     admission = Admission(places_per_provider=1, max_waiting=1)
     holding = [Publish(pool, admission, queue, name) for name in ("a", "b")]
-    assert all(publish.has_place.wait(10) for publish in holding)
+    assert all(publish.has_place.wait(60) for publish in holding)
     waiting = Publish(pool, admission, queue, "a")
     wait_until(lambda: queue.waiting == 1, "one waits")
     with pytest.raises(OverloadedError, match=r"1 publishes wait already \(--max-waiting-publishes\)"):
@@ -137,7 +137,7 @@ def test_closing_turns_away_those_who_wait_and_those_who_come(
 ) -> None:
     admission = Admission(places_per_provider=1, max_waiting=5)
     holding = Publish(pool, admission, queue, "a")
-    assert holding.has_place.wait(10)
+    assert holding.has_place.wait(60)
     waiting = Publish(pool, admission, queue, "a")
     wait_until(lambda: queue.waiting == 1, "one waits")
     admission.close()

@@ -36,9 +36,9 @@ class Race:
         yield
 
     def come(self) -> None:
-        self._together.wait(10)
+        self._together.wait(60)
         with self.admission.place("a", timeout_seconds=10, waiting=self.wait):
-            self._end.wait(10)
+            self._end.wait(60)
             with self._lock:
                 self.served += 1
 

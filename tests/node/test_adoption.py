@@ -25,7 +25,7 @@ FETCHED: View = {"secret": (0o644, b"first content")}
 
 def spared(node: NodeInProcess, provider: str, reason: str) -> float:
     """Calls to the provider that were put off for the reason."""
-    families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10).families
+    families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=60).families
     return sum(
         sample.value
         for family in families
@@ -80,7 +80,6 @@ class TestUpstreamsVolume:
             wait_until(
                 lambda: all(pod_view(place.target_path(pod)) == FETCHED for pod in pods),
                 "all are fetched",
-                seconds=30,
             )
 
     def test_its_first_refresh_names_no_version_and_the_next_one_does(

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.root
 
 def counted(node: NodeInProcess, name: str) -> dict[frozenset[tuple[str, str]], float]:
     """The series of a metric that are not 0, without the label that all of upstream's have."""
-    message = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10)
+    message = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=60)
     samples: Samples = parse(text(from_message(message)))
     return {
         labels - {("os_type", "linux")}: value

@@ -110,7 +110,7 @@ def test_one_who_waits_for_anothers_look_up_waits_no_longer_than_it_may() -> Non
     ):
         cache.get("default", "app", timeout_seconds=0.05)
     source.hold.set()
-    asking.join(10)
+    asking.join(60)
 
 
 def test_a_hanging_look_up_of_one_class_does_not_delay_another() -> None:
@@ -124,7 +124,7 @@ def test_a_hanging_look_up_of_one_class_does_not_delay_another() -> None:
     wait_until(lambda: len(source.asked) == 2, "the first asks")
     assert cache.known_fresh("default", "other") == other
     source.hold.set()
-    asking.join(10)
+    asking.join(60)
 
 
 def test_no_more_than_a_thousand_classes_are_kept_and_the_least_used_goes() -> None:

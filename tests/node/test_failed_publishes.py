@@ -30,7 +30,7 @@ def make(target_path: str, error: str = "no") -> FailedPublish:
 
 
 def samples(node: NodeClient) -> Samples:
-    return parse(text(from_message(node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10))))
+    return parse(text(from_message(node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=60))))
 
 
 def unpublished(node: NodeClient) -> float:
@@ -38,7 +38,7 @@ def unpublished(node: NodeClient) -> float:
 
 
 def facts(node: NodeClient) -> Mapping[str, str]:
-    return node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=10).facts
+    return node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60).facts
 
 
 def test_of_one_volume_only_the_last_try_is_kept_and_of_many_the_newest() -> None:

@@ -253,7 +253,7 @@ class TestTheRecord:
         target_path = node.place.target_path()
         with futures.ThreadPoolExecutor(1) as pool:
             publishing = pool.submit(node.publish, target_path)
-            assert provider.waiting.acquire(timeout=10)
+            assert provider.waiting.acquire(timeout=60)
             assert node.place.records() == []
             provider.hold.set()
             publishing.result(10)
@@ -294,14 +294,14 @@ class TestLocks:
         target_path, other = node.place.target_path(), node.place.target_path(volume="other")
         with futures.ThreadPoolExecutor(2) as pool:
             first = pool.submit(node.publish, target_path)
-            assert provider.waiting.acquire(timeout=10)
+            assert provider.waiting.acquire(timeout=60)
             for second in (lambda: node.publish(target_path + "/"), lambda: node.unpublish(target_path)):
                 assert refusal(second) == (
                     grpc.StatusCode.ABORTED,
                     f"an operation on target path {target_path} is under way; try again later",
                 )
             another = pool.submit(node.publish, other)
-            assert provider.waiting.acquire(timeout=10)
+            assert provider.waiting.acquire(timeout=60)
             provider.hold.set()
             first.result(10)
             another.result(10)

@@ -54,7 +54,7 @@ def publish(node: NodeProcess, count: int) -> None:
 
 
 def volumes(node: NodeProcess) -> list[sscsi_pb2.Volume]:
-    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=10)
+    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=60)
     try:
         return list(next(iter(call)).volumes)
     finally:
@@ -66,7 +66,6 @@ def wait_for_all(node: NodeProcess, fact: Callable[[sscsi_pb2.Volume], bool], wh
 
 
 class TestDefaultVerbosity:
-    @pytest.mark.timeout(120)
     def test_a_hundred_volumes_whose_content_does_not_change_are_no_line_at_all(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
@@ -77,7 +76,7 @@ class TestDefaultVerbosity:
             publish(node, 100)
             calls = len(provider.requests)
             wait_until(lambda: len(provider.requests) >= calls + 200, "the room's clock refreshes all, twice")
-            node.identity.Probe(csi_pb2.ProbeRequest(), timeout=10)
+            node.identity.Probe(csi_pb2.ProbeRequest(), timeout=60)
             assert log.lines() == []
 
     def test_what_changes_is_one_line(
@@ -104,7 +103,6 @@ class TestDefaultVerbosity:
         assert "provider" in refreshed["seconds_by_stage"]
         assert unpublished["target_path"] == place.target_path("pod-0")
 
-    @pytest.mark.timeout(120)
     def test_fifty_volumes_without_their_provider_are_a_line_and_so_is_its_return(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
@@ -170,7 +168,7 @@ class TestMoreVerbosity:
             log.mark()
             publish(node, 2)
             for _ in range(2):
-                node.identity.Probe(csi_pb2.ProbeRequest(), timeout=10)
-            node.csi.NodeGetCapabilities(csi_pb2.NodeGetCapabilitiesRequest(), timeout=10)
+                node.identity.Probe(csi_pb2.ProbeRequest(), timeout=60)
+            node.csi.NodeGetCapabilities(csi_pb2.NodeGetCapabilitiesRequest(), timeout=60)
             wait_until(lambda: log.messages().total() >= sum(expected.values()), "all lines are there")
             assert log.messages() == expected

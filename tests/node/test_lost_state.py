@@ -28,7 +28,7 @@ def put_vol_data(target_path: str, text: str) -> None:
 
 @contextlib.contextmanager
 def watch(node: NodeInProcess) -> Iterator[Iterator[sscsi_pb2.WatchResponse]]:
-    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=20)
+    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=60)
     try:
         yield call
     finally:

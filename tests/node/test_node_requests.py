@@ -31,7 +31,7 @@ class TestIdentity:
 
     def test_a_probe_says_ready_on_both_sockets(self, node: NodeInProcess) -> None:
         for stub in (node.identity, node.probe):
-            answer = stub.Probe(csi_pb2.ProbeRequest(), timeout=5)
+            answer = stub.Probe(csi_pb2.ProbeRequest(), timeout=60)
             assert answer.HasField("ready")
             assert answer.ready.value
 
@@ -48,7 +48,7 @@ class TestNodeInformation:
         assert answer == csi_pb2.NodeGetInfoResponse(node_id="node-1")
 
     def test_the_node_counts_its_volumes_and_sets_their_group(self, node: NodeInProcess) -> None:
-        answer = node.csi.NodeGetCapabilities(csi_pb2.NodeGetCapabilitiesRequest(), timeout=5)
+        answer = node.csi.NodeGetCapabilities(csi_pb2.NodeGetCapabilitiesRequest(), timeout=60)
         kinds = csi_pb2.NodeServiceCapability.RPC
         assert {capability.rpc.type for capability in answer.capabilities} == {
             kinds.GET_VOLUME_STATS,

@@ -23,7 +23,7 @@ _MS_BIND = 1 << 12
 
 def volumes_of(node: NodeInProcess) -> int:
     """How many volumes the room says it has."""
-    return int(node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=5).facts["volumes"])
+    return int(node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60).facts["volumes"])
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def make_event(number: int = 0, message: str = "no") -> PodEvent:
 
 @contextlib.contextmanager
 def watching(node: NodeClient, *, notices: bool = True) -> Iterator[Iterator[sscsi_pb2.WatchResponse]]:
-    call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=notices), timeout=20)
+    call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=notices), timeout=60)
     try:
         yield call
     finally:

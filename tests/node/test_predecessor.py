@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 
 def snapshot(node: NodeClient) -> sscsi_pb2.WatchResponse:
     """The first message of a watch."""
-    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=10, wait_for_ready=True)
+    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=60, wait_for_ready=True)
     try:
         response: sscsi_pb2.WatchResponse = next(call)
     finally:

@@ -135,7 +135,7 @@ def test_a_bad_answer_to_a_refresh_keeps_the_content_and_the_pod(
         provider.answer = answer
         node.publish(target_path)
         assert pod_view(target_path) == {"secret": (0o644, b"good")}
-        status = node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=5)
+        status = node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60)
     # Also for an answer without files: what is in place is not of the version that it names.
     assert status.facts["volumes_whose_last_refresh_failed"] == "1"
 
@@ -267,7 +267,7 @@ class TestErrorsOfTheCall:
         with room_in_process(place) as node, futures.ThreadPoolExecutor(1) as pool:
             with serving(dying, place.provider_socket()):
                 publishing = pool.submit(node.publish, target_path)
-                assert dying.waiting.acquire(timeout=10)
+                assert dying.waiting.acquire(timeout=60)
             with serving(FakeProvider(), place.provider_socket()):
                 publishing.result(10)
         assert pod_view(target_path) == {"secret": (0o644, b"first content")}
@@ -281,7 +281,7 @@ class TestAdmission:
         flags = ("--max-publishes-per-provider=1", "--max-waiting-publishes=1")
         with room_in_process(place, *flags) as node, futures.ThreadPoolExecutor(3) as pool:
             first = pool.submit(node.publish, place.target_path(volume="first"))
-            assert provider.waiting.acquire(timeout=10)
+            assert provider.waiting.acquire(timeout=60)
             # Whichever comes second waits; the third finds the queue full.
             others = {pool.submit(node.publish, place.target_path(volume=name)) for name in ("a", "b")}
             done, waiting = futures.wait(others, timeout=10, return_when=futures.FIRST_COMPLETED)

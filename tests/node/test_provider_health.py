@@ -159,7 +159,7 @@ def test_four_are_asked_at_once_and_no_more() -> None:
             with self.lock:
                 self.now += 1
                 self.most = max(self.most, self.now)
-            self.together.wait(10)
+            self.together.wait(60)
             with self.lock:
                 self.now -= 1
             return super().version(provider, timeout_seconds=timeout_seconds)
@@ -256,7 +256,7 @@ def test_the_room_tells_it_where_the_flag_asks_for_it(
     with room_in_process(place, *flags) as node:
 
         def healthy() -> dict[str, float]:
-            families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10).families
+            families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=60).families
             return {
                 sample.labels[0].value: sample.value
                 for family in families

@@ -179,7 +179,7 @@ CASES: dict[str, tuple[Change, dict[str, tuple[int, bytes]], tuple[str, str], st
 
 def counted(node: NodeInProcess, name: str, result: str = "") -> float:
     """A metric over all providers; of those with that `result`, if one is given."""
-    families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10).families
+    families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=60).families
     (family,) = [family for family in families if family.name == name]
     return sum(
         sample.value
@@ -190,7 +190,7 @@ def counted(node: NodeInProcess, name: str, result: str = "") -> float:
 
 def condition(node: NodeInProcess) -> tuple[str, str]:
     """Status and reason of the condition that status-sync makes of the volume."""
-    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=10)
+    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=60)
     try:
         wanted = refreshed([volume_from_message(volume) for volume in next(iter(call)).volumes])
     finally:

@@ -35,7 +35,7 @@ def content(text: bytes, version: str = "v2") -> provider_pb2.MountResponse:
 
 def volumes(node: NodeInProcess) -> list[sscsi_pb2.Volume]:
     """The snapshot of a watch."""
-    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=10)
+    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=60)
     try:
         return list(next(iter(call)).volumes)
     finally:
@@ -175,7 +175,7 @@ class TestIntervals:
         status_sync.add(make_class(annotations={"secrets-store.csi.k8s.io/rotation-poll-interval": "often"}))
         with room_in_process(place, ROTATION, "--rotation-poll-interval=0") as node:
             node.publish(place.target_path())
-            call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=10)
+            call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=60)
             (notice,) = next(iter(call)).notices
             call.cancel()
             assert notice.reason == "InvalidRefreshInterval"
@@ -183,7 +183,7 @@ class TestIntervals:
             for _ in range(3):
                 node.publish(place.target_path())
             assert len(provider.requests) == 4
-            call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=10)
+            call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=60)
             assert list(next(iter(call)).notices) == []
             call.cancel()
 
@@ -191,7 +191,7 @@ class TestIntervals:
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
         with room_in_process(place, ROTATION, "--rotation-poll-interval=-5m") as node:
-            status = node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=5)
+            status = node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60)
             (problem,) = status.problems
             assert problem.startswith("flag --rotation-poll-interval: '-5m' is negative")
             assert problem.endswith("the default of 2m is used")
@@ -266,7 +266,7 @@ class TestFailures:
             calls = len(provider.requests)
             wait_until(lambda: len(provider.requests) > calls + 1, "two more failures")
             assert volumes(node)[0].failing_since == first.failing_since
-            call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=10)
+            call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=60)
             (notice,) = next(iter(call)).notices
             call.cancel()
             assert notice.reason == "FailedToRefreshSecrets"
@@ -290,7 +290,7 @@ class TestFailures:
                 ),
                 "every volume is failing, whether the provider was asked for it or not",
             )
-            status = node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=5)
+            status = node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60)
             assert any("its circuit is open" in problem for problem in status.problems)
             calls = len(provider.requests)
             provider.error = None
@@ -312,10 +312,10 @@ class TestFailures:
                 wait_until(functools.partial(has_more_than, provider, calls + 2), "others are not")
             (volume,) = volumes(node)
             assert (volume.last_error, volume.failing_since) == ("", 0)
-            call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=10)
+            call = node.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=60)
             assert list(next(iter(call)).notices) == []
             call.cancel()
-            families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=10).families
+            families = node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=60).families
             (failures,) = [family for family in families if family.name == "sscsi_refresh_failures_total"]
             assert sum(sample.value for sample in failures.samples) >= 5
 
@@ -326,7 +326,7 @@ class TestFailures:
             node.publish(place.target_path())
             provider.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down")
             before = time.time()
-            wait_until(lambda: volumes(node)[0].last_error, "it is told", seconds=30)
+            wait_until(lambda: volumes(node)[0].last_error, "it is told")
             (volume,) = volumes(node)
             assert before <= volume.failing_since < volume.last_attempt_time
 

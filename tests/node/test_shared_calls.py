@@ -26,7 +26,7 @@ FILES = ProviderAnswer(
 )
 NO_FILES = ProviderAnswer(object_versions=(("a", "1"),), error_code="", files=())
 REFUSED = ProviderAnswer(object_versions=(), error_code="PermissionDenied", files=())
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Asked:

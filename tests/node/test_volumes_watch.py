@@ -21,7 +21,7 @@ pytestmark = pytest.mark.root
 
 @contextlib.contextmanager
 def watching(node: NodeInProcess) -> Iterator["Watch"]:
-    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=20)
+    call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=60)
     try:
         yield Watch(call)
     finally:
@@ -183,7 +183,7 @@ class TestStatus:
         rotating.publish(rotating.place.target_path(volume="a"))
         provider.error = (grpc.StatusCode.UNKNOWN, "no")
         rotating.publish(rotating.place.target_path(volume="a"))
-        status = rotating.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=5)
+        status = rotating.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60)
         assert (status.room, status.version, status.pid) == ("node", __version__, os.getpid())
         assert 0 < status.start_time <= time.time()
         assert status.facts["volumes"] == "1"

@@ -64,7 +64,7 @@ def test_a_program_whose_log_nobody_ever_reads_ends_all_the_same() -> None:
         assert process.stdin
         process.stdin.write("go on\n")
         process.stdin.flush()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("threads", ["thread", "alone"])
@@ -77,7 +77,7 @@ def test_what_is_pending_at_the_end_is_still_written_when_somebody_reads(threads
         reader.start()
         process.stdin.write("go on\n")
         process.stdin.flush()
-        reader.join(30)
-        assert process.wait(20) == 0
+        reader.join(60)
+        assert process.wait(60) == 0
     entries = [parsed("text", line.rstrip("\n")) for line in log]
     assert entries == [*(("a line", number) for number in range(MANY)), ("the last line", -1)]

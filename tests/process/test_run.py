@@ -64,7 +64,7 @@ def test_a_second_signal_leaves_at_once_with_code_1(then: str) -> None:
         while "asked to stop" not in process.stderr.readline():
             assert process.poll() is None
         process.terminate()
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
 
 
 def test_a_signal_that_comes_while_the_main_thread_holds_the_events_lock_is_not_lost() -> None:

@@ -23,7 +23,7 @@ from sscsi.provider_file.provider_service import Counter, ProviderService
 NAMESPACE = "team-a"
 NAMESPACE_KEY = "csi.storage.k8s.io/pod.namespace"
 TOKENS_KEY = "csi.storage.k8s.io/serviceAccount.tokens"
-CALL_SECONDS = 10.0
+CALL_SECONDS = 60.0
 KEY = bytes(range(32))
 
 

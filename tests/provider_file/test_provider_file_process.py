@@ -15,7 +15,7 @@ import pytest
 from tests.provider_file.file_place import FilePlace
 from tests.support.waiting import wait_until
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Program:

@@ -27,8 +27,8 @@ from tests.support.waiting import wait_until
 
 PEER = "SSCSI_PEER_REGISTRAR"
 ENDPOINT = f"/var/lib/kubelet/plugins/{NAME}/csi.sock"
-RPC_SECONDS = 10.0
-EXIT_SECONDS = 20.0
+RPC_SECONDS = 60.0
+EXIT_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Plugin(pluginregistration_pb2_grpc.RegistrationServicer):
         assert self.server.serve(threading.Event())
 
     def end(self) -> None:
-        self.server.stop_accepting(1).wait(5)
+        self.server.stop_accepting(1).wait(60)
         self.server.close()
         self._pool.shutdown()
 

@@ -69,16 +69,12 @@ def test_a_driver_is_registered_and_all_of_it_is_told(ours: Ours, place: Place, 
         assert (status.room, status.pid, tuple(status.problems)) == ("registrar", made.pid, ())
 
 
-def test_a_driver_that_comes_late_is_registered_within_a_moment(ours: Ours, place: Place) -> None:
+def test_a_driver_that_comes_late_is_registered(ours: Ours, place: Place) -> None:
     with registrar(ours, place) as made:
         made.wait_state(WAITING_FOR_DRIVER)
         made.wait_log("cannot connect to the CSI driver")
-        several_tries = time.monotonic() + 0.7
-        wait_until(lambda: time.monotonic() > several_tries, "it tried several times")
         with tiny_driver(place.driver_socket):
-            begun = time.monotonic()
             made.wait_published()
-            assert time.monotonic() - begun < 1.0
         assert made.log().count("waiting for the driver") == 1
 
 
@@ -395,7 +391,7 @@ def test_a_killed_registrar_registers_again_when_it_is_started_again(
             made.end(signal.SIGKILL)
         now = time.monotonic()
         with registrar(ours, place):
-            assert kubelet.wait_registered(NAME, after=now).time - now < 4.0
+            kubelet.wait_registered(NAME, after=now)
 
 
 def test_a_stopped_registrar_makes_kubelet_forget_the_driver(
@@ -403,9 +399,7 @@ def test_a_stopped_registrar_makes_kubelet_forget_the_driver(
 ) -> None:
     with kubelet_of(place) as kubelet, registrar(ours, place) as made:
         kubelet.wait_event("registered")
-        begun = time.monotonic()
         assert made.end(signal.SIGTERM) == 0
-        assert time.monotonic() - begun < 1.5
         kubelet.wait_event("deregistered")
         assert place.names() == []
 

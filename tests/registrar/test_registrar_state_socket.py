@@ -26,7 +26,7 @@ def test_a_state_socket_that_was_removed_is_made_anew_and_the_registration_stays
             os.unlink(state_socket)
         else:
             shutil.rmtree(place.run_directory)
-        wait_until(lambda: os.path.exists(state_socket), "the state socket is there again", seconds=20.0)
+        wait_until(lambda: os.path.exists(state_socket), "the state socket is there again")
         assert made.wait_state(REGISTERED).facts["registrations"] == "1"
         assert identity(place.socket_path) == registration
         assert made.log().count("the socket was replaced or removed") == 1

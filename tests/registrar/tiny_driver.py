@@ -60,7 +60,7 @@ class TinyDriver(csi_pb2_grpc.IdentityServicer, csi_pb2_grpc.NodeServicer):
         """As a driver that is killed: calls under way end, nobody listens."""
         self.go_on.set()
         if self._server is not None:
-            self._server.stop(None).wait(10)
+            self._server.stop(None).wait(60)
             self._server = None
 
 

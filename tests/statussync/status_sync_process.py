@@ -57,7 +57,7 @@ class StatusSync:
             environ={},
             log_file=str(self.log),
         )
-        wait_until(self._answers, "status-sync answers", seconds=30.0)
+        wait_until(self._answers, "status-sync answers")
 
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
@@ -106,7 +106,7 @@ class StatusSync:
     def status(self) -> sscsi_pb2.RoomStatusResponse:
         with grpc.insecure_channel(f"unix:{self.run / 'statussync-state.sock'}") as channel:
             stub = sscsi_pb2_grpc.RoomStub(channel)
-            return stub.Status(sscsi_pb2.RoomStatusRequest(), timeout=10.0)
+            return stub.Status(sscsi_pb2.RoomStatusRequest(), timeout=60.0)
 
     def publish(self, content: bytes = b"s3cret", **changes: Any) -> PublishedVolume:
         """A volume on disk, in upstream's layout; the node room does not know of it yet."""
@@ -133,7 +133,7 @@ class StatusSync:
         return found
 
     def wait_for(self, *names: str) -> dict[str, Any]:
-        wait_until(lambda: self.objects().keys() == set(names), f"the objects are {names}", seconds=20.0)
+        wait_until(lambda: self.objects().keys() == set(names), f"the objects are {names}")
         return self.objects()
 
     def _answers(self) -> bool:

@@ -182,7 +182,7 @@ def test_a_look_up_waits_no_longer_than_it_may_for_another_that_hangs(tmp_path: 
 
     def now() -> float:
         hanging.set()
-        assert go_on.wait(20.0)
+        assert go_on.wait(60)
         return 0.0
 
     (tmp_path / "a.yaml").write_text(text())
@@ -190,7 +190,7 @@ def test_a_look_up_waits_no_longer_than_it_may_for_another_that_hangs(tmp_path: 
     other = threading.Thread(target=get, args=(files,))
     other.start()
     try:
-        assert hanging.wait(20.0)
+        assert hanging.wait(60)
         with pytest.raises(ClusterUnavailableError, match="takes too long"):
             files.get("default", "app", timeout_seconds=0.05)
     finally:

@@ -25,7 +25,7 @@ from tests.fakes.fake_volume_files import FakeVolumeFiles
 from tests.statussync.fake_node_room import to_message
 from tests.statussync.making import RULES, make_class, make_volume
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 class HeldCalls(ClassesService):

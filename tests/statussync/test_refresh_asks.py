@@ -198,5 +198,5 @@ def test_a_node_room_that_hangs_holds_up_nobody_but_the_thread_that_asks(place: 
         stop.set()
         node.close()
         asks.wake()
-        asking.join(20.0)
+        asking.join(60)
     assert not asking.is_alive()

@@ -239,7 +239,7 @@ def test_many_volumes_are_ensured_at_once(room: StatusSync) -> None:
         caller.start()
     assert room.get().name == "app"
     for caller in callers:
-        caller.join(30.0)
+        caller.join(60)
     assert problems == []
     assert SECRET in room.objects()
 
@@ -263,7 +263,7 @@ def test_a_change_of_a_class_is_noticed_without_a_call(room: StatusSync) -> None
     room.start()
     room.wait_for(STATUS, SECRET)
     (room.cluster / "app.yaml").write_text(CLASS.replace("key: k", "key: other"))
-    wait_until(lambda: "other" in room.objects()[SECRET]["data"], "the Secret follows", seconds=20.0)
+    wait_until(lambda: "other" in room.objects()[SECRET]["data"], "the Secret follows")
 
 
 def test_an_annotation_of_a_class_in_a_file_comes_to_the_node_room(room: StatusSync) -> None:
@@ -271,14 +271,14 @@ def test_an_annotation_of_a_class_in_a_file_comes_to_the_node_room(room: StatusS
     room.node.put(room.publish())
     room.node.start()
     room.start()
-    wait_until(lambda: room.node.asked == [[]], "it is told that nothing is asked for", seconds=20.0)
+    wait_until(lambda: room.node.asked == [[]], "it is told that nothing is asked for")
     # As people write it, without quotes.
     annotation = f"{REFRESH_AT}: 2026-01-01T12:00:00Z"
     (room.cluster / "app.yaml").write_text(CLASS.replace("note: mine", annotation))
     wish = RefreshAsk(namespace="default", class_name="app", value="2026-01-01T12:00:00Z")
-    wait_until(lambda: room.node.asked[-1] == [wish], "it is told", seconds=20.0)
+    wait_until(lambda: room.node.asked[-1] == [wish], "it is told")
     (room.cluster / "app.yaml").write_text(CLASS)
-    wait_until(lambda: room.node.asked[-1] == [], "it is gone", seconds=20.0)
+    wait_until(lambda: room.node.asked[-1] == [], "it is gone")
 
 
 def test_the_status_tells_how_the_room_is(room: StatusSync) -> None:
@@ -320,7 +320,7 @@ def test_a_second_one_on_the_same_sockets_waits_and_leaves_when_asked_to(
     log = tmp_path / "second.log"
     arguments = [f"--cluster=dir:{tmp_path}/second", f"--run-dir={room.run}"]
     second = programs.start(MODULE, arguments, environ={}, log_file=str(log))
-    wait_until(lambda: log.exists() and "waiting for the socket" in log.read_text(), "it waits", seconds=30.0)
+    wait_until(lambda: log.exists() and "waiting for the socket" in log.read_text(), "it waits")
     assert second.terminate() == 0
     assert room.status().room == "statussync"
 
@@ -370,10 +370,10 @@ def test_it_runs_by_exec_and_reads_its_settings_from_variables(tmp_path: Path) -
         env={**os.environ, "SSCSI_CLUSTER": f"dir:{tmp_path}", "SSCSI_RUN_DIR": str(tmp_path)},
     )
     try:
-        wait_until((tmp_path / "statussync.sock").exists, "the socket is there", seconds=30.0)
+        wait_until((tmp_path / "statussync.sock").exists, "the socket is there")
     finally:
         process.terminate()
-        assert process.wait(20.0) == 0
+        assert process.wait(60) == 0
 
 
 def test_content_and_parameters_are_in_no_log_error_or_file_but_the_secret(room: StatusSync) -> None:

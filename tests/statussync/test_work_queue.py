@@ -145,7 +145,7 @@ def test_a_claim_waits_for_the_worker_that_has_the_key() -> None:
     other.start()
     assert not claimed.is_set()
     queue.done("a")
-    other.join(20.0)
+    other.join(60)
     assert claimed.is_set()
 
 
@@ -165,7 +165,7 @@ def test_a_worker_waits_for_a_key_and_for_its_delay_and_ends_with_the_queue() ->
     queue.add("a")
     wait_until(lambda: len(taken) == 3, "three tries")
     queue.close()
-    worker.join(20.0)
+    worker.join(60)
     assert not worker.is_alive()
     assert queue.take() is None
 

@@ -21,8 +21,8 @@ from tests.support.waiting import wait_until
 
 SSCSI = os.path.join(os.path.dirname(sys.executable), "sscsi")
 DRIVER = "secrets-store.csi.k8s.io"
-START_SECONDS = 20.0
-STOP_SECONDS = 30.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 _MNT_DETACH = 2
 _CLASS = """
 apiVersion: secrets-store.csi.x-k8s.io/v1

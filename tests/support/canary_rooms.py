@@ -27,7 +27,7 @@ def program(place: NodePlace, module: str, *flags: str) -> Iterator["subprocess.
         yield process
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @contextlib.contextmanager

@@ -25,9 +25,9 @@ from tests.support.node_place import NodePlace
 from tests.support.waiting import wait_until
 
 NODE = (sys.executable, "-m", "sscsi.node")
-_RPC_SECONDS = 20.0
-_START_SECONDS = 20.0
-_STOP_SECONDS = 20.0
+_RPC_SECONDS = 60.0
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
 
 
 def publish_request(

@@ -10,7 +10,7 @@ import grpc
 
 from sscsi.pb import csi_pb2, csi_pb2_grpc
 
-_SECONDS = 30.0
+_SECONDS = 60.0
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from tests.support.volume_state import View, pod_view
 from tests.support.waiting import wait_until
 
 _NODE = "sscsi.node.__main__"
-_REFRESH_SECONDS = 30.0
+_REFRESH_SECONDS = 60.0
 
 
 @dataclasses.dataclass(slots=True)

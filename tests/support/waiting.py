@@ -7,7 +7,7 @@ from collections.abc import Callable
 _PAUSE_SECONDS = 0.005
 
 
-def wait_until(fact: Callable[[], object], what: str, *, seconds: float = 30.0) -> None:
+def wait_until(fact: Callable[[], object], what: str, *, seconds: float = 60.0) -> None:
     """Return as soon as `fact()` is true; fail, naming `what`, when it is not within `seconds`."""
     never = threading.Event()
     deadline = time.monotonic() + seconds

@@ -202,10 +202,10 @@ def _request(kind: Descriptor, path: str) -> Any:
 
 
 def _watch(client: NodeClient) -> bytes:
-    call = client.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=20)
+    call = client.volumes.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=60)
     snapshot = next(iter(call)).SerializeToString()
     call.cancel()
-    return snapshot + client.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=20).SerializeToString()
+    return snapshot + client.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60).SerializeToString()
 
 
 _METHODS = [

@@ -27,7 +27,7 @@ _NEW: View = {"password": (0o644, b"new"), "other": (0o600, b"new")}
 _HANGING_PROVIDER = "tests.support.hanging_provider"
 _ROTATION = ("--enable-secret-rotation", "--rotation-poll-interval=0")
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture

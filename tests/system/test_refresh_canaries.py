@@ -157,7 +157,7 @@ class Appliance:
 
     def room_status(self, room: str) -> dict[str, bytes]:
         channel = self.node.channel(f"{self.place.run_directory}/{room}-state.sock")
-        answer = sscsi_pb2_grpc.RoomStub(channel).Status(sscsi_pb2.RoomStatusRequest(), timeout=20)
+        answer = sscsi_pb2_grpc.RoomStub(channel).Status(sscsi_pb2.RoomStatusRequest(), timeout=60)
         return {room: answer.SerializeToString()}
 
     def processes(self) -> dict[str, bytes]:
@@ -267,7 +267,7 @@ def answer_with_tokens(request: provider_pb2.MountRequest) -> Step:
 
 
 def failing(made: Appliance) -> int:
-    answer = made.node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=20)
+    answer = made.node.room.Metrics(sscsi_pb2.RoomMetricsRequest(), timeout=60)
     return int(
         sum(
             sample.value

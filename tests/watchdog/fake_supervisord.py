@@ -14,7 +14,7 @@ from sscsi.core.watchdog_state import WatchdogState, from_json
 from tests.support.checkout import ROOT
 from tests.watchdog.supervisord_words import envelope, state_envelope
 
-_WAIT_SECONDS = 30.0
+_WAIT_SECONDS = 60.0
 
 
 class FakeSupervisord:

@@ -122,7 +122,7 @@ class StockSupervisord:
         if self.is_up():
             self.process.terminate()
         try:
-            self.process.wait(30)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -60,7 +60,7 @@ def test_any_other_program_may_fail_and_loop(scenes: Scenes) -> None:
         probe = others.program("livenessprobe")
         return probe is not None and probe.restarts >= 7
 
-    wait_until(loops, "livenessprobe ended more than five times", seconds=30.0)
+    wait_until(loops, "livenessprobe ended more than five times")
     assert others.is_up()
     node = others.wait_for("node", "RUNNING")
     assert (node.restarts, node.last_exit_time) == (0, None)
@@ -82,7 +82,7 @@ def test_killed_the_watchdog_is_back_with_all_counts(scenes: Scenes) -> None:
             and again.pid != watchdog.pid
         )
 
-    wait_until(is_back, "another watchdog writes", seconds=30.0)
+    wait_until(is_back, "another watchdog writes")
     after, node = others.program("livenessprobe"), others.program("node")
     assert after
     assert node
@@ -98,7 +98,7 @@ def test_a_program_over_its_memory_budget_is_started_anew_even_if_it_does_not_mi
         program = eater.program("provider-file")
         return program is not None and program.pss_bytes is not None and program.pss_bytes > _EATEN_BYTES
 
-    wait_until(first_is_seen, "the eater was measured", seconds=30.0)
+    wait_until(first_is_seen, "the eater was measured")
     first = eater.program("provider-file")
     assert first
 

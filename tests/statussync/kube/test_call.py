@@ -36,7 +36,7 @@ from tests.support.waiting import wait_until
 
 PATH = "/api/v1/namespaces/default/pods/web"
 OK = json_answer(200, {"kind": "Pod"})
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def failure(api: KubeApi, method: str = "GET", *, seconds: float = SECONDS, body: object = None) -> ApiError:
@@ -61,7 +61,7 @@ class InThread:
             self.error = error
 
     def result(self) -> Exception | None:
-        self.thread.join(30.0)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         return self.error
 

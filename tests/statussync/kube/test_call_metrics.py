@@ -10,7 +10,7 @@ from tests.statussync.kube.conftest import MakeApi
 from tests.statussync.kube.fake_api_server import FakeApiServer, hang_up, json_answer, status_answer
 
 SECRETS = "/api/v1/namespaces/default/secrets"
-SECONDS = 20.0
+SECONDS = 60.0
 OK = json_answer(200, {})
 UNAVAILABLE = status_answer(503, "ServiceUnavailable", "later")
 

@@ -46,7 +46,7 @@ class Reader:
             self.error = error
 
     def join(self) -> None:
-        self._thread.join(30.0)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     @property
@@ -119,7 +119,7 @@ def test_nothing_of_an_event_stays_until_the_next_one(server: FakeApiServer, mak
         thread.start()
         live.tell("ADDED", {"metadata": {}, "text": ["x" * 100] * 20_000})
         live.tell("MODIFIED", {"metadata": {}})
-        assert told.wait(30.0)
+        assert told.wait(60)
         here = tracemalloc.Filter(True, "*/statussync/kube/api.py")
         decoder = tracemalloc.Filter(True, "*/json/*")
         wire = tracemalloc.Filter(True, "*/http/client.py")
@@ -142,7 +142,7 @@ def test_nothing_of_an_event_stays_until_the_next_one(server: FakeApiServer, mak
 
 
 def thread_ended(thread: threading.Thread) -> None:
-    thread.join(30.0)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -12,9 +12,11 @@ import pytest
 
 from tests.deploy.chart import CHART, RELEASE, helm, render
 from tests.deploy.test_chart import EVERYTHING, FULL_NAME
+from tests.deploy.test_chart_values import UPSTREAM_VALUES
+from tests.deploy.test_manifests import DAEMON_SET
 from tests.deploy.test_manifests_applied import kubectl
 from tests.kubeapi.kube_api import KubeApi, running_kube_api
-from tests.kubeapi.manifests import CRDS, documents, path_of
+from tests.kubeapi.manifests import CRDS, DEPLOY, documents, path_of
 from tests.kubeapi.rest import Object, RestError
 from tests.kubeapi.upstream_crds import upstream_shape
 from tests.support.require import require
@@ -163,15 +165,19 @@ def test_helm_upgrade_takes_the_place_of_upstreams_chart_and_gives_it_back(
     for crd in documents(CRDS):
         # As its job does.
         kubectl("apply", "--filename=-", kube_api=api, stdin=json.dumps(upstream_shape(crd)))
-    _helm(api, "install", RELEASE, upstream_chart(tmp_path))
+    _helm(api, "install", RELEASE, upstream_chart(tmp_path), "--set=logVerbosity=3")
     before = daemon_set(api)
     assert len(containers(before)) == 3
 
-    said = _helm(api, "upgrade", RELEASE, CHART, "--set=syncSecret.enabled=true")
+    said = _helm(
+        *(api, "upgrade", RELEASE, CHART, "--reset-then-reuse-values", "--set=syncSecret.enabled=true")
+    )
     taken = daemon_set(api)
     assert taken["metadata"]["uid"] == before["metadata"]["uid"]
     assert taken["spec"]["selector"] == before["spec"]["selector"]
     assert containers(taken) == ["secrets-store"]
+    # What was set by hand goes on being so.
+    assert "--v=3" in taken["spec"]["template"]["spec"]["containers"][0]["args"]
     assert api.client().get(CSI_DRIVER_PATH)["spec"]["requiresRepublish"] is True
     role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/secretprovidersyncing-role"
     assert "list" not in api.client().get(role)["rules"][0]["verbs"]
@@ -202,18 +208,30 @@ def test_who_leaves_the_definitions_alone_hears_nothing_of_them(api: KubeApi) ->
     assert OTHER_SHAPE not in said
 
 
-def test_it_takes_over_plain_manifests(api: KubeApi) -> None:
-    """Of ours, and of upstream's once ours have been applied over them (docs/chart.md)."""
-    name = "csi-secrets-store"
-    kubectl("apply", f"--kustomize={os.path.dirname(os.path.dirname(CHART))}", kube_api=api)
+def test_every_value_of_upstreams_is_taken_by_the_api_server(api: KubeApi) -> None:
+    said = _helm(api, "install", RELEASE, CHART, f"--values={UPSTREAM_VALUES}")
+    assert "* linux.registrarImage: no effect" in said
+    assert containers(daemon_set(api, "secrets-on-nodes")) == ["secrets-store"]
+
+
+def test_plain_manifests_of_upstream_become_a_release_by_way_of_ours(api: KubeApi) -> None:
+    """Helm alone would leave upstream's other two containers, so that it is refused (docs/chart.md)."""
+    (ours,) = documents(DAEMON_SET)
+    name = ours["metadata"]["name"]
+    kubectl("apply", "--filename=-", kube_api=api, stdin=json.dumps(upstreams(ours)))
     before = daemon_set(api, name)
-    _helm(
-        *(api, "install", RELEASE, CHART, "--take-ownership"),
-        f"--set=nameOverride={name},fullnameOverride={name}",
-    )
+    install = ["install", RELEASE, CHART, "--take-ownership"]
+    install.append(f"--set=nameOverride={name},fullnameOverride={name}")
+    result = helm(*install, f"--namespace={NAMESPACE}", KUBECONFIG=api.admin_kubeconfig)
+    assert result.returncode != 0
+    assert "container node-driver-registrar, which would stay: run `kubectl apply -k deploy`" in result.stderr
+    assert daemon_set(api, name) == before
+
+    kubectl("apply", f"--kustomize={DEPLOY}", kube_api=api)
+    _helm(api, *install)
     after = daemon_set(api, name)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["spec"]["selector"] == {"matchLabels": {"app": name}}
     assert containers(after) == ["secrets-store"]
     _helm(api, "uninstall", RELEASE)
-    assert not _is_there(api, f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/{name}")
+    assert _is_gone(api, f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/{name}")

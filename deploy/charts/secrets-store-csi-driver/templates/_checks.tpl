@@ -70,6 +70,16 @@
 {{- $wrong = append $wrong (printf "livenessProbe.port, linux.metricsAddr: both are port %s; choose another for one of them" $port) -}}
 {{- end -}}
 
+{{- if .Release.IsInstall -}}
+{{- /* Of what helm did not make, it takes no container away. */ -}}
+{{- $live := lookup "apps/v1" "DaemonSet" .Release.Namespace (include "sscsi.fullname" .) -}}
+{{- range (dig "spec" "template" "spec" "containers" list ($live | default dict)) -}}
+{{- if ne .name "secrets-store" -}}
+{{- $wrong = append $wrong (printf "DaemonSet %s is there and has the container %s, which would stay: run `kubectl apply -k deploy` first, then this again with --take-ownership" $live.metadata.name .name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- if $wrong -}}
 {{- fail (printf "\n- %s\n" (join "\n- " $wrong)) -}}
 {{- end -}}

@@ -20,8 +20,6 @@ VALUES = os.path.join(CHART, "values.yaml")
 RELEASE = "csi-secrets-store"
 KUBE_VERSION = "1.34.0"
 
-_LONGEST = 60
-
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
@@ -158,4 +156,4 @@ def _shown(default: Any) -> str:
     if default is None or default == "":
         return "unset" if default is None else "empty"
     text = default if isinstance(default, str) else json.dumps(default)
-    return f"`{text}`" if len(text) <= _LONGEST else "see values.yaml"
+    return f"`{text}`"

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,12 +14,14 @@ from typing import Any
 import yaml
 
 from tests.kubeapi.manifests import DEPLOY, documents
-from tests.support.require import require
+from tests.support.require import lacking, require
 
 CHART = os.path.join(DEPLOY, "charts", "secrets-store-csi-driver")
 VALUES = os.path.join(CHART, "values.yaml")
 RELEASE = "csi-secrets-store"
 KUBE_VERSION = "1.34.0"
+# Another validator of schemas, and --take-ownership.
+_OLDEST_HELM = (3, 18)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +74,9 @@ def refused(values: dict[str, Any], *, kube_version: str = KUBE_VERSION) -> str:
 
 
 def helm(*arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run it; the test is skipped without one that words what it complains of as here."""
     return subprocess.run(
-        [require("helm"), *arguments],
+        [_new_enough_helm(), *arguments],
         input=stdin,
         capture_output=True,
         text=True,
@@ -91,6 +95,25 @@ def _template(
         # JSON is YAML.
         stdin=json.dumps(values),
     )
+
+
+def _new_enough_helm() -> str:
+    path = require("helm")
+    version = _version(path)
+    if version < _OLDEST_HELM:
+        words = ["helm on PATH is version", *map(str, version), "and the tests need", *map(str, _OLDEST_HELM)]
+        lacking("helm", reason=" ".join(words))
+    return path
+
+
+@functools.cache
+def _version(path: str) -> tuple[int, ...]:
+    asked = subprocess.run(
+        [path, "version", "--template={{.Version}}"], capture_output=True, text=True, timeout=60, check=True
+    )
+    found = re.match(r"v(\d+)\.(\d+)", asked.stdout)
+    assert found, asked.stdout
+    return tuple(map(int, found.groups()))
 
 
 @functools.cache

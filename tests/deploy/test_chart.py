@@ -2,6 +2,8 @@
 
 import copy
 import os
+import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,6 +153,19 @@ class TestDefaults:
     def test_helm_has_nothing_to_complain_of(self) -> None:
         done = helm("lint", "--strict", "--kube-version=1.34.0", CHART)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_a_packaged_chart_has_all_files(self, tmp_path: Path) -> None:
+        done = helm("package", CHART, f"--destination={tmp_path}")
+        assert done.returncode == 0, done.stderr
+        archive = tmp_path / f"secrets-store-csi-driver-{sscsi.__version__}.tgz"
+        with tarfile.open(archive) as packed:
+            names = {os.path.relpath(member.name, "secrets-store-csi-driver") for member in packed}
+        walked = {
+            os.path.relpath(os.path.join(directory, name), CHART)
+            for directory, _, files in os.walk(CHART)
+            for name in files
+        }
+        assert names == walked
 
     def test_the_notes_say_how_to_look_at_it_and_where_the_image_is_from(self) -> None:
         notes = render().notes

@@ -217,6 +217,8 @@ class TestDriver:
         rendered = render({"linux": {"enabled": False}})
         assert "DaemonSet" not in rendered.kinds()
         assert {"CSIDriver", "ServiceAccount", "ClusterRole"} <= rendered.kinds()
+        assert "linux.enabled is false" in rendered.notes
+        assert "rollout" not in rendered.notes
 
     def test_pull_secrets_may_be_names(self) -> None:
         assert render({"imagePullSecrets": ["a", {"name": "b"}]}).pod["imagePullSecrets"] == [

@@ -55,7 +55,7 @@ def volume(pod: str, versions: Sequence[tuple[str, str]], **changes: Any) -> ssc
 
 
 def who(directory: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    return sscsi("who", directory, "--timeout=10s", *arguments, **variables)
+    return sscsi("who", directory, "--timeout=60s", *arguments, **variables)
 
 
 def holders(answer: "subprocess.CompletedProcess[str]") -> list[tuple[str, str, str]]:
@@ -189,7 +189,7 @@ def test_a_node_that_does_not_answer_in_time(directory: str, node: Node) -> None
 def test_another_user_is_told_to_ask_as_root(directory: str, node: Node) -> None:
     require("root")
     os.chmod(directory, 0o755)
-    answer = sscsi_as_nobody("who", directory, "shop/db", "--timeout=10s")
+    answer = sscsi_as_nobody("who", directory, "shop/db", "--timeout=60s")
     assert (answer.returncode, answer.stdout) == (1, "")
     assert answer.stderr == "sscsi who: this user may not ask node (node.sock is root's); ask as root\n"
 

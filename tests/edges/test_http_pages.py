@@ -190,12 +190,12 @@ def test_a_body_that_never_comes_takes_nobodys_place(path: str) -> None:
             caller.sendall(request)
             return everything(caller).startswith(status)
 
-        for _ in range(30):
+        for _ in range(60):
             # An answer is there a moment before the page's thread has left.
             wait_until(is_answered, "it is answered")
             wait_until(lambda: get(server) == (200, b"hello"), "the page can be had")
-    # Each may leave for a second.
-    assert time.monotonic() - begun < 15.0
+    # Each may leave for a second, 60 of them.
+    assert time.monotonic() - begun < 30.0
 
 
 @pytest.mark.parametrize("body", [b"", b"x" * 70_000], ids=["no body", "too much of it"])
@@ -356,9 +356,8 @@ def test_a_page_that_hangs_does_not_keep_the_server_from_closing() -> None:
     with serving({"/stuck": stuck}) as server, connect(server) as connection:
         connection.sendall(b"GET /stuck HTTP/1.0\r\n\r\n")
         assert arrived.wait(SECONDS)
-        begun = time.monotonic()
         server.close()
-        assert time.monotonic() - begun < 2.0
+        assert not go_on.is_set()
         go_on.set()
         everything(connection)
 

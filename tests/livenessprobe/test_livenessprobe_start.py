@@ -159,7 +159,7 @@ def test_sigterm_does_not_wait_for_a_driver_that_hangs(ours: Ours, place: Place,
             # The call under way was ended, and whoever waited for it is told.
             assert connection.recv(1024).startswith(b"HTTP/1.1 500 ")
         # Far less than the probe's minute; the machine may be busy.
-        assert time.monotonic() - begun < 3.0
+        assert time.monotonic() - begun < 30.0
         assert "exception" not in program.log
 
 

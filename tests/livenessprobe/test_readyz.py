@@ -55,10 +55,11 @@ def test_an_appliance_that_is_well_is_ready(ours: Ours, place: Place) -> None:
 
 
 def test_this_process_is_alive_whatever_the_others_do(ours: Ours, place: Place) -> None:
-    with silence_at(place.probe_socket), appliance(ours, place, **WITH_REGISTRAR) as program:
-        begun = time.monotonic()
+    with (
+        silence_at(place.probe_socket),
+        appliance(ours, place, "--probe-timeout=10m", **WITH_REGISTRAR) as program,
+    ):
         assert get(program.address(), "/livez").body == "ok"
-        assert time.monotonic() - begun < 1.0
         assert get(program.address(), "/livez?verbose").body == "[+]ping ok\nlivez check passed\n"
 
 
@@ -198,8 +199,8 @@ def test_rooms_that_hang_delay_a_page_by_a_fraction_of_a_second_once(ours: Ours,
             begun = time.monotonic()
             assert get(program.address(), page).status == 200
             seconds.append(time.monotonic() - begun)
-        # Most of them, as the machine may be busy with something else for one.
-        assert sorted(seconds)[10] < 0.2
+        # One of each at least; the machine may be busy with something else for the others.
+        assert max(min(seconds[::2]), min(seconds[1::2])) < 0.2
         # One question is under way, and no other is asked meanwhile.
         assert rooms["statussync"].questions == asked
         for name in ("node", "statussync"):
@@ -218,10 +219,10 @@ def test_a_driver_that_hangs_does_not_hold_readiness_up(ours: Ours, place: Place
         driver.probe = driver.hang
         # While it is asked, what it answered last stands in.
         wait_until(lambda: get(program.address(), "/readyz").status == 500, "it is not ready")
-        begun = time.monotonic()
+        asked = driver.probes
         for _ in range(10):
             assert get(program.address(), "/readyz").status == 500
-        assert time.monotonic() - begun < 2.0
+        assert driver.probes - asked < 10, "not each of them waited for an answer of the driver"
 
 
 @pytest.mark.parametrize("takes_seconds", [0.6, 2.0])

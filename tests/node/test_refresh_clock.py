@@ -207,7 +207,7 @@ class TestKubelet:
             node.publish(place.target_path())
             provider.hold.clear()
             wait_until(lambda: len(provider.requests) == 2, "our clock asks")
-            node.publish(place.target_path(), seconds=5)
+            node.publish(place.target_path(), seconds=30)
             assert len(provider.requests) == 2
 
     def test_a_pod_that_goes_during_our_call_does_not_wait_for_it(
@@ -217,7 +217,7 @@ class TestKubelet:
             node.publish(place.target_path())
             provider.hold.clear()
             wait_until(lambda: len(provider.requests) == 2, "our clock asks")
-            node.unpublish(place.target_path(), seconds=5)
+            node.unpublish(place.target_path(), seconds=30)
             assert place.mounts() == []
             provider.hold.set()
             node.publish(place.target_path("pod-2"))
@@ -355,11 +355,12 @@ class TestCertificates:
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-        old = certificate(now - dt.timedelta(seconds=4), now + dt.timedelta(seconds=4))
+        # Two thirds of its life are over in three seconds.
+        old = certificate(now - dt.timedelta(seconds=37), now + dt.timedelta(seconds=23))
         provider.answer = content(old, "old")
         with room_in_process(place, *HOURLY, "--rotation-poll-interval-floor=0") as node:
             node.publish(place.target_path())
-            assert place.record().expiry_time == (now + dt.timedelta(seconds=4)).timestamp()
+            assert place.record().expiry_time == (now + dt.timedelta(seconds=23)).timestamp()
             provider.answer = content(b"renewed")
             wait_for_content(place.target_path(), b"renewed")
             assert len(provider.requests) == 2

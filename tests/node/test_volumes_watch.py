@@ -48,7 +48,7 @@ class Watch:
 
     def read_until(self, *target_paths: str) -> None:
         """Read on until these are all volumes that there are."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while set(self.volumes) != set(target_paths):
             assert time.monotonic() < deadline
             self.read()
@@ -155,15 +155,14 @@ class TestWatch:
     def test_a_stopping_room_ends_the_watch_and_does_not_wait_for_the_grace(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
-        with room_in_process(place) as node, watching(node) as watch:
+        # Far longer than it is waited for.
+        with room_in_process(place, "--stop-grace=10m") as node, watching(node) as watch:
             watch.read()
-            begun = time.monotonic()
             node.ask_to_stop()
             # In good order; but the connection goes right after, and the client may notice that first.
             with pytest.raises((StopIteration, grpc.RpcError)):
                 watch.read()
             wait_until(lambda: not node.is_alive(), "the room has stopped")
-            assert time.monotonic() - begun < 5
 
     def test_a_room_that_comes_back_tells_what_it_found(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider

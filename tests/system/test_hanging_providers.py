@@ -62,16 +62,14 @@ class Publishes:
     def __init__(self, node: NodeProcess, count: int, *, seconds: float = _KUBELET_SECONDS) -> None:
         self._node = node
         self.target_paths = [node.place.target_path(f"hanging-{number}") for number in range(count)]
-        self.begun = time.monotonic()
-        self.ended_after: list[float] = []
+        # What the node room said of those that failed, in the order of their ends.
+        self.details: list[str] = []
         self._futures = []
         for first in range(0, count, _CALLS_PER_CHANNEL):
             stub = csi_pb2_grpc.NodeStub(node.channel(node.place.endpoint))
             for path in self.target_paths[first : first + _CALLS_PER_CHANNEL]:
                 future = stub.NodePublishVolume.future(publish_request(path), timeout=seconds)
-                future.add_done_callback(
-                    lambda _future: self.ended_after.append(time.monotonic() - self.begun)
-                )
+                future.add_done_callback(lambda ended: self.details.append(ended.details()))
                 self._futures.append(future)
 
     def codes(self) -> "collections.Counter[grpc.StatusCode]":
@@ -165,9 +163,12 @@ def test_publishes_over_the_limits_end_unavailable_before_their_deadline(cluster
         codes = publishes.codes()
         # Four are with the provider for the whole time that it is given.
         assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED: 4, grpc.StatusCode.UNAVAILABLE: 26}
-        assert max(publishes.ended_after) < 9.5
-        # Those for whom there is not even room to wait hear of it at once.
-        assert sorted(publishes.ended_after)[19] < 1.0
+        # Those for whom there is not even room to wait hear of it at once, so before any other.
+        assert all("6 publishes wait already" in details for details in publishes.details[:20])
+        others = publishes.details[20:]
+        assert sum("4 publishes under way" in details for details in others) == 6
+        # By the node room: a caller whose deadline is over finds other words.
+        assert sum("provider 'fake' did not answer within" in details for details in others) == 4
         assert not cluster.place.mounts()
         cluster.fake.hold.set()
         node.publish(publishes.target_paths[0])
@@ -180,7 +181,7 @@ def test_a_stop_with_500_publishes_hanging_is_in_good_order_and_leaves_nothing(c
         wait_until(lambda: len(cluster.fake.requests) == _PUBLISHES, "the provider has them all", seconds=60)
         begun = time.monotonic()
         assert node.terminate() == 0
-        assert time.monotonic() - begun < 2.0 + 8.0
+        assert time.monotonic() - begun < 30.0
         assert not set(publishes.codes()) - {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
         assert not cluster.place.mounts()
         assert not cluster.place.records()

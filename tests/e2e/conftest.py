@@ -1,4 +1,4 @@
-"""The driver's image on a real cluster, which is given by SSCSI_TEST_* variables (docs/testing.md); skipped without one."""
+"""The driver's image on a real cluster, which is given by SSCSI_TEST_* variables (.ci/run sets them); skipped without one."""
 
 import contextlib
 import os
@@ -62,7 +62,6 @@ def driver(node: Node, csi_node: CsiNode) -> Iterator[Driver]:
 def store(node: Node, driver: Driver) -> Iterator[Store]:
     """An external provider beside the driver."""
     with created(node.cluster, "e2e-provider") as namespace, stores.serving(node.cluster, namespace) as made:
-        made.put(foo="secret", fookey="-----BEGIN KEY-----\nfor a test\n-----END KEY-----")
         yield made
 
 
@@ -71,6 +70,7 @@ def namespace(
     cluster: RealCluster, driver: Driver, store: Store, request: pytest.FixtureRequest
 ) -> Iterator[Namespace]:
     """A namespace for one test, whose file provider has the object `foo`."""
+    store.refill()
     name = request.node.originalname.removeprefix("test_").replace("_", "-")[:50].strip("-")
     cluster.on_node("sh", "-c", 'mkdir -p "$0" && printf %s from-a-file >"$0/foo"', f"{FILES}/{name}")
     with created(cluster, name) as made:

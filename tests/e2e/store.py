@@ -11,6 +11,7 @@ from tests.e2e.driver import PYTHON
 from tests.e2e.workloads import STORE, Namespace, wait
 
 PROVIDERS = "/var/run/secrets-store-csi-providers"
+KEY = "-----BEGIN KEY-----\nfor a test\n-----END KEY-----"
 _PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "provider_pod.py")
 _POD = "e2e-store"
 _DIRECTORY = "/store"
@@ -21,6 +22,11 @@ class Store:
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
+
+    def refill(self) -> None:
+        """Return once it serves and has `foo` and `fookey`, whatever its pod went through."""
+        wait(self._namespace, "Ready", f"pod/{_POD}")
+        self.put(foo="secret", fookey=KEY, **{".calls": ""})
 
     def put(self, **contents: str) -> None:
         """From now on, and each all at once."""
@@ -67,9 +73,8 @@ def serving(cluster: RealCluster, namespace: Namespace) -> Iterator[Store]:
     """The provider runs in here, with an empty store."""
     namespace.kubectl("create", "configmap", "provider", f"--from-file={_PROGRAM}")
     namespace.create(_pod(cluster))
-    wait(namespace, "Ready", f"pod/{_POD}")
     store = Store(namespace)
-    store.put(**{".calls": ""})
+    store.refill()
     yield store
 
 

@@ -7,11 +7,9 @@ from tests.cluster.real_cluster import RealCluster
 from tests.e2e.conftest import created
 from tests.e2e.driver import SECONDS, Driver
 from tests.e2e.node import Node
-from tests.e2e.store import Store
+from tests.e2e.store import KEY, Store
 from tests.e2e.workloads import MOUNTS, Namespace, secret_object
 from tests.support.waiting import wait_until
-
-KEY = "-----BEGIN KEY-----\nfor a test\n-----END KEY-----"
 
 
 def test_a_pod_reads_what_its_class_names_in_either_version(namespace: Namespace, figures: Figures) -> None:

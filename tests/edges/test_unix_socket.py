@@ -17,6 +17,8 @@ from sscsi.pb import provider_pb2, provider_pb2_grpc
 from tests.support.waiting import wait_until
 
 TIMEOUT_SECONDS = 60.0
+# Not one that another channel to the same path left behind.
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
 class Provider(provider_pb2_grpc.CSIDriverProviderServicer):
@@ -119,7 +121,7 @@ def foreign(path: str, backlog: int = 5) -> Iterator[socket.socket]:
 
 def name_at(path: str) -> str:
     """Who answers at `path`."""
-    with grpc.insecure_channel("unix:" + path.replace("%", "%25")) as channel:
+    with grpc.insecure_channel("unix:" + path.replace("%", "%25"), OWN_CONNECTION) as channel:
         stub = provider_pb2_grpc.CSIDriverProviderStub(channel)
         answer = stub.Version(provider_pb2.VersionRequest(), timeout=TIMEOUT_SECONDS)
     return answer.runtime_name

@@ -76,9 +76,9 @@ class TestWhen:
     ) -> None:
         target_path = place.target_path()
         with room_in_process(place, ROTATION, KUBELET_ONLY, "--rotation-poll-interval=50ms") as node:
+            begun = time.monotonic()
             node.publish(target_path)
             provider.error = (grpc.StatusCode.UNKNOWN, "no")
-            begun = time.monotonic()
             wait_until(lambda: node.publish(target_path) and len(provider.requests) > 1, "the first refresh")
             assert time.monotonic() - begun > 0.04
             calls = len(provider.requests)

@@ -105,7 +105,8 @@ class FilePlace:
             return sscsi_pb2_grpc.RoomStub(channel).Status(request, timeout=CALL_SECONDS)
 
     def channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(f"unix:{self.socket}")
+        # Not the connection that a channel to another server on this path left behind.
+        return grpc.insecure_channel(f"unix:{self.socket}", (("grpc.use_local_subchannel_pool", 1),))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from sscsi.core.prometheus import text
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.run_files import STATE_SOCKETS
 from sscsi.edges.room_status import RoomStates
+from sscsi.edges.unix_socket import ROOM_CHANNEL_OPTIONS
 from sscsi.pb import pluginregistration_pb2 as pb
 from sscsi.pb import pluginregistration_pb2_grpc
 from tests.livenessprobe.metrics_text import Samples, parse
@@ -28,6 +29,8 @@ from tests.support.waiting import wait_until
 PEER = "SSCSI_PEER_REGISTRAR"
 ENDPOINT = f"/var/lib/kubelet/plugins/{NAME}/csi.sock"
 RPC_SECONDS = 60.0
+# Without a pool of its own a channel inherits the broken connection of one before to a process that has ended.
+_CHANNEL_OPTIONS = (*ROOM_CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 EXIT_SECONDS = 60.0
 
 
@@ -128,7 +131,7 @@ class Running:
     def status(self) -> RoomStatus:
         """What it tells on its state socket; started with --run-dir=place.run_directory."""
         path = f"{self.place.run_directory}/{STATE_SOCKETS['registrar']}"
-        states = RoomStates({"registrar": path}, timeout_seconds=RPC_SECONDS)
+        states = RoomStates({"registrar": path}, timeout_seconds=RPC_SECONDS, options=_CHANNEL_OPTIONS)
         try:
             status = states.ask()["registrar"]
         finally:
@@ -139,7 +142,7 @@ class Running:
     def metrics(self) -> Samples:
         """What it counts, by its state socket."""
         path = f"{self.place.run_directory}/{STATE_SOCKETS['registrar']}"
-        states = RoomStates({"registrar": path}, timeout_seconds=RPC_SECONDS)
+        states = RoomStates({"registrar": path}, timeout_seconds=RPC_SECONDS, options=_CHANNEL_OPTIONS)
         try:
             families = states.ask_metrics()["registrar"]
         finally:

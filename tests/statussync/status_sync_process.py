@@ -24,6 +24,7 @@ _QUICK_RECONNECT = (
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.min_reconnect_backoff_ms", 20),
     ("grpc.max_reconnect_backoff_ms", 100),
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
 
@@ -104,7 +105,7 @@ class StatusSync:
         return list(self.classes.EnsureSecrets(request, timeout=timeout).problems)
 
     def status(self) -> sscsi_pb2.RoomStatusResponse:
-        with grpc.insecure_channel(f"unix:{self.run / 'statussync-state.sock'}") as channel:
+        with grpc.insecure_channel(f"unix:{self.run / 'statussync-state.sock'}", _QUICK_RECONNECT) as channel:
             stub = sscsi_pb2_grpc.RoomStub(channel)
             return stub.Status(sscsi_pb2.RoomStatusRequest(), timeout=60.0)
 

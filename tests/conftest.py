@@ -5,6 +5,7 @@ threads, and a process with threads can't enter a user namespace.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,9 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 # pytest names its directory in /tmp by the user; without these it asks the uid, which is root's in a user namespace.
 if not os.environ.keys() & {"LOGNAME", "USER"}:
     os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+# A script's background job inherits that it is ignored, and so would the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 own_mounts()
 leftovers.adopt_orphans()
 

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol, Self
 
 from sscsi.core.file_plan import FileState, PlannedFile, RootEntry
+from sscsi.core.finding import Word
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume, VolumeChange
@@ -300,6 +301,12 @@ class Cluster(Protocol):
 
     def close(self) -> None:
         """Give the cluster up, when no call is under way any more."""
+
+    def check_installation(self, driver_name: str) -> Sequence[tuple[str, Word]]:
+        """How the driver of that name is installed in the cluster: findings, each with its subject in a few words.
+
+        A handful of requests, more when something is amiss.
+        """
 
     def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
         """The class as it is now. Raises ClassNotFoundError, ClassInvalidError."""

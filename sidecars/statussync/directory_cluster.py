@@ -14,6 +14,7 @@ from sidecars.statussync.config import STATUS
 from sidecars.statussync.metrics import SyncMetrics
 from sidecars.statussync.object_files import ObjectFiles, make_private
 from sscsi.core import pod_status, status_conditions
+from sscsi.core.finding import Word
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
@@ -47,6 +48,10 @@ class DirectoryCluster:
     def close(self) -> None:
         """Let another process have the directory."""
         os.close(self._lock)
+
+    def check_installation(self, driver_name: str) -> Sequence[tuple[str, Word]]:  # noqa: ARG002
+        # Nothing is installed in a directory.
+        return ()
 
     def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
         return self._classes.get(namespace, name, timeout_seconds=timeout_seconds)

@@ -11,6 +11,7 @@ import grpc
 from sidecars.statussync.class_catalogue import ClassCatalogue
 from sidecars.statussync.classes_service import ClassesService
 from sidecars.statussync.controller import Controller
+from sidecars.statussync.installation import InstallationCheck
 from sidecars.statussync.metrics import SyncMetrics
 from sidecars.statussync.pod_events import PodEvents
 from sidecars.statussync.problems import ProblemBoard
@@ -24,6 +25,7 @@ from sscsi.core.prometheus import Family
 from sscsi.core.published_volume import VolumeChange
 from sscsi.core.room_status import RoomStatus
 from sscsi.core.secret_data import SecretRules
+from sscsi.edges.csi_identity import IdentityCalls
 from sscsi.edges.grpc_status import CLASSES_CODES, StatusInterceptor
 from sscsi.edges.room_status import state_server
 from sscsi.edges.unix_socket import SocketServer
@@ -37,6 +39,7 @@ _SOCKET_MODE = 0o600
 _RUNNING_LIMIT = 4
 _WATCHDOG_SECONDS = 1.0
 _SHOWN_PROBLEMS = 10
+_NAME_SECONDS = 5.0
 # For calls that are broken off to find out.
 _CANCEL_SECONDS = 0.5
 
@@ -84,6 +87,10 @@ class StatusSyncRoom:
         self._asks = RefreshAsks(
             volumes=self._volumes, catalogue=catalogue, cluster=cluster, feed=feed, problems=self._problems
         )
+        self._identity = IdentityCalls(os.path.join(run_directory, run_files.PROBE))
+        self._installation = InstallationCheck(
+            cluster, self._problems, lambda: self._identity.driver_name(timeout_seconds=_NAME_SECONDS)
+        )
         self._watch = VolumeWatch(feed, self._on_change)
         self._pool = BlockingAwarePool("rpc", running_limit=_RUNNING_LIMIT)
         self._classes_service = ClassesService(cluster, self._controller, self._pool.blocked)
@@ -110,6 +117,7 @@ class StatusSyncRoom:
                 daemon=True,
             ),
             threading.Thread(target=self._asks.run, args=(stop,), name="refresh-asks", daemon=True),
+            threading.Thread(target=self._installation.run, args=(stop,), name="installation", daemon=True),
             threading.Thread(target=self._controller.run_worker, name="worker", daemon=True),
         ]
         self._cluster.start(self._controller.object_changed, self._controller.cluster_returned)
@@ -149,6 +157,7 @@ class StatusSyncRoom:
         stop.set()
         self._feed.close()
         self._asks.wake()
+        self._identity.close()
         self._queue.close()
         self._cluster.stop()
         for thread in threads:

@@ -8,27 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sscsi.cli.doctor_place import Place
+from sscsi.core.cluster_rights import rights_words
 from sscsi.core.finding import Word, fail, ok, skip, warn
-from sscsi.core.installation import APPLY_CRDS, KIND_FIELDS, csidriver_words, names_in, schema_words
-from sscsi.core.provider_class import GROUP, VERSIONS
+from sscsi.core.installation import crd_words, csidriver_words
 from sscsi.errors import ClusterUnavailableError, ConfigError
 
 _SMALL_SKEW_SECONDS, _LARGE_SKEW_SECONDS = 5.0, 60.0
-_FORBIDDEN, _NOT_FOUND = 403, 404
-_STORAGE_VERSION = VERSIONS[0]
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-
-RIGHTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    (GROUP, "secretproviderclasses", ("list", "watch")),
-    (GROUP, "secretproviderclasspodstatuses", ("create", "delete", "get", "list", "patch", "watch")),
-    ("", "pods", ("get",)),
-    ("", "events", ("create", "patch")),
-)
-"""Group, resource and verbs that status-sync can't do without (deploy/rbac.yaml; a test compares them)."""
-POD_WATCH: tuple[str, str, tuple[str, ...]] = ("", "pods", ("list", "watch"))
-"""Only for the annotation by which a pod asks for a refresh."""
-SYNC_RIGHTS: tuple[str, str, tuple[str, ...]] = ("", "secrets", ("create", "delete", "get", "patch"))
-"""Only for `secretObjects` (deploy/rbac-secretprovidersyncing.yaml)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +49,9 @@ class ApiServer:
     def get(self, path: str) -> Answer:
         return self._ask("GET", path, None)
 
-    def may(self, group: str, resource: str, verb: str) -> bool:
-        """Whether we may do that in every namespace."""
-        attributes = {"group": group, "resource": resource, "verb": verb}
+    def may(self, group: str, resource: str, verb: str, name: str = "") -> bool:
+        """Whether we may do that in every namespace, with every object or with that of `name`."""
+        attributes = {"group": group, "resource": resource, "verb": verb, "name": name}
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
@@ -168,75 +154,25 @@ class ApiChecks:
         if self._server is None:
             yield skip(self._why_not)
             return
-        name = place.settings.node.driver_name
-        answer = self._server.get(f"/apis/storage.k8s.io/v1/csidrivers/{name}")
-        if answer.code == _FORBIDDEN:
-            cure = f"look yourself: kubectl get csidriver {name} -o yaml; or give the right, docs/doctor.md"
-            yield skip("the driver's account may not read it", cure)
-        elif answer.code == _NOT_FOUND:
-            yield fail(f"there is no CSIDriver {name}", "kubectl apply -f deploy/csidriver.yaml")
-        elif answer.code != 200:
-            yield fail(f"CSIDriver {name}: {answer.message}", "ask again")
-        else:
-            yield from csidriver_words(answer.body, _provider_names(place))
+        yield from csidriver_words(self._server, place.settings.node.driver_name, _provider_names(place))
 
     def check_crds(self, _place: Place) -> Iterator[Word]:
         """Whether our kinds are served, as we know them."""
         if self._server is None:
             yield skip(self._why_not)
             return
-        group = self._server.get(f"/apis/{GROUP}")
-        served = names_in(group.body.get("versions"), "version")
-        if group.code != 200 or _STORAGE_VERSION not in served:
-            seen = ", ".join(sorted(served)) or "nothing"
-            yield fail(f"{GROUP}/{_STORAGE_VERSION} is not served; there is {seen}", APPLY_CRDS)
-            return
-        if newer := served - set(VERSIONS):
-            yield warn(
-                f"{GROUP} is served as {', '.join(sorted(newer))} too: the CRDs are newer than this driver",
-                "update the driver",
-            )
-        resources = self._server.get(f"/apis/{GROUP}/{_STORAGE_VERSION}")
-        kinds = names_in(resources.body.get("resources"), "kind")
-        for kind in sorted(KIND_FIELDS.keys() - kinds):
-            yield fail(f"{kind} is not served", APPLY_CRDS)
-        schemas = self._server.get(f"/openapi/v3/apis/{GROUP}/{_STORAGE_VERSION}")
-        if schemas.code != 200:
-            yield warn(f"their fields can't be told: {schemas.message}", "ask again")
-            return
-        for kind in sorted(KIND_FIELDS.keys() & kinds):
-            yield from schema_words(kind, schemas.body)
+        yield from crd_words(self._server)
 
     def check_rights(self, place: Place) -> Iterator[Word]:
         """Whether status-sync may do what it does."""
         if self._server is None:
             yield skip(self._why_not)
             return
-        complete = True
-        for group, resource, verbs in RIGHTS:
-            if missing := self._missing(group, resource, verbs):
-                complete = False
-                cure = "kubectl apply -f deploy/rbac.yaml; where roles are limited to names or namespaces on purpose, that is why"
-                yield fail(f"no right to {', '.join(missing)} {resource}", cure)
-        if place.settings.statussync.pod_annotations and (missing := self._missing(*POD_WATCH)):
-            complete = False
-            cure = "kubectl apply -f deploy/rbac.yaml, or SSCSI_POD_ANNOTATIONS=false"
-            yield warn(f"no right to {', '.join(missing)} pods: no pod can ask for a refresh", cure)
-        if complete:
-            yield ok("all of deploy/rbac.yaml")
-        yield self._sync_rights()
-
-    def _sync_rights(self) -> Word:
-        missing = self._missing(*SYNC_RIGHTS)
-        cure = "kubectl apply -f deploy/rbac-secretprovidersyncing.yaml"
-        if not missing:
-            return ok("Secrets may be made of secretObjects")
-        if len(missing) == len(SYNC_RIGHTS[2]):
-            return ok(f"no right on Secrets, which only classes with secretObjects need: {cure}")
-        return fail(f"no right to {', '.join(missing)} secrets, but some of the others", cure)
-
-    def _missing(self, group: str, resource: str, verbs: tuple[str, ...]) -> list[str]:
-        return [verb for verb in verbs if self._server and not self._server.may(group, resource, verb)]
+        yield from rights_words(
+            self._server,
+            driver_name=place.settings.node.driver_name,
+            pod_annotations=place.settings.statussync.pod_annotations,
+        )
 
 
 def _provider_names(place: Place) -> frozenset[str]:

@@ -1,23 +1,69 @@
-"""What objects of the API tell: the CSIDriver, and the schemas of our kinds. Pure."""
+"""Whether the cluster has what the driver needs: its CSIDriver object, and our kinds with all their fields. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sscsi.core.api_questions import ApiQuestions
 from sscsi.core.class_fields import CLASS_FIELDS, STATUS_FIELDS, schema_fields
-from sscsi.core.finding import Word, fail, ok, warn
+from sscsi.core.cluster_rights import APPLY_RBAC
+from sscsi.core.finding import Word, fail, ok, skip, warn
 from sscsi.core.pod_status import KIND as STATUS_KIND
+from sscsi.core.provider_class import GROUP, VERSIONS
 from sscsi.core.provider_class import KIND as CLASS_KIND
 
+_OK, _FORBIDDEN, _NOT_FOUND = 200, 403, 404
+_STORAGE_VERSION = VERSIONS[0]
+APPLY_CSIDRIVER = "kubectl apply -f deploy/csidriver.yaml"
 APPLY_CRDS = "kubectl apply --server-side -f deploy/crds"
 KIND_FIELDS = {CLASS_KIND: CLASS_FIELDS, STATUS_KIND: STATUS_FIELDS}
 """The fields of each of our kinds."""
 
 
-def csidriver_words(body: Mapping[str, Any], providers: frozenset[str]) -> Iterator[Word]:
+def csidriver_words(ask: ApiQuestions, name: str, providers: frozenset[str] = frozenset()) -> Iterator[Word]:
+    """What is amiss with the CSIDriver object `name`; `providers` are on the node, as far as that is known."""
+    reply = ask.get(f"/apis/storage.k8s.io/v1/csidrivers/{name}")
+    if reply.code == _FORBIDDEN:
+        cure = f"{APPLY_RBAC}; or look yourself: kubectl get csidriver {name} -o yaml"
+        yield skip(f"the driver's account has no right to get csidrivers {name}", cure)
+    elif reply.code == _NOT_FOUND:
+        found = f"there is no CSIDriver {name}: kubelet refuses inline volumes of the driver"
+        yield fail(found, APPLY_CSIDRIVER)
+    elif reply.code != _OK:
+        yield fail(f"CSIDriver {name}: {reply.message}", "ask again")
+    else:
+        yield from csidriver_field_words(reply.body, providers)
+
+
+def crd_words(ask: ApiQuestions) -> Iterator[Word]:
+    """Whether our kinds are served, as we know them."""
+    group = ask.get(f"/apis/{GROUP}")
+    served = names_in(group.body.get("versions"), "version")
+    if group.code != _OK or _STORAGE_VERSION not in served:
+        seen = ", ".join(sorted(served)) or "nothing"
+        yield fail(f"{GROUP}/{_STORAGE_VERSION} is not served; there is {seen}", APPLY_CRDS)
+        return
+    if newer := served - set(VERSIONS):
+        yield warn(
+            f"{GROUP} is served as {', '.join(sorted(newer))} too: the CRDs are newer than this driver",
+            "update the driver",
+        )
+    resources = ask.get(f"/apis/{GROUP}/{_STORAGE_VERSION}")
+    kinds = names_in(resources.body.get("resources"), "kind")
+    for kind in sorted(KIND_FIELDS.keys() - kinds):
+        yield fail(f"{kind} is not served", APPLY_CRDS)
+    schemas = ask.get(f"/openapi/v3/apis/{GROUP}/{_STORAGE_VERSION}")
+    if schemas.code != _OK:
+        yield skip(f"their fields can't be told: {schemas.message}", "ask again")
+        return
+    for kind in sorted(KIND_FIELDS.keys() & kinds):
+        yield from schema_words(kind, schemas.body)
+
+
+def csidriver_field_words(body: Mapping[str, Any], providers: frozenset[str]) -> Iterator[Word]:
     """What is amiss with a CSIDriver object; `providers` are on the node."""
     spec = body.get("spec")
     fields: Mapping[str, Any] = spec if isinstance(spec, dict) else {}
-    apply = "kubectl apply -f deploy/csidriver.yaml"
+    apply = APPLY_CSIDRIVER
     anew = f"it can't be changed: kubectl delete csidriver {body.get('metadata', {}).get('name', '')}, then {apply}"
     faults = False
     if not fields.get("podInfoOnMount"):
@@ -66,7 +112,7 @@ def schema_words(kind: str, document: Mapping[str, Any]) -> Iterator[Word]:
             if not older and not newer:
                 yield ok(f"{kind} is served with all fields")
             return
-    yield warn(f"the fields of {kind} can't be told", "ask again")
+    yield skip(f"the fields of {kind} can't be told", "ask again")
 
 
 def names_in(value: object, field: str) -> set[str]:

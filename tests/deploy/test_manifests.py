@@ -185,6 +185,13 @@ def test_the_csidriver_object_is_upstreams_and_always_asks_for_republishes() -> 
     }
 
 
+def test_of_csidrivers_the_driver_may_read_its_own() -> None:
+    (driver,) = documents(CSI_DRIVER)
+    rules = [rule for found in documents(RBAC) if found["kind"] == "ClusterRole" for rule in found["rules"]]
+    (rule,) = (rule for rule in rules if "csidrivers" in rule["resources"])
+    assert (rule["verbs"], rule["resourceNames"]) == (["get"], [driver["metadata"]["name"]])
+
+
 def test_the_base_has_all_but_the_right_to_make_secrets() -> None:
     with open(os.path.join(DEPLOY, "Kustomization"), encoding="utf-8") as file:
         resources = yaml.safe_load(file)["resources"]

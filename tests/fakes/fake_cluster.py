@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from sscsi.core import pod_status, status_conditions
+from sscsi.core.finding import Word
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
 from sscsi.core.published_volume import PublishedVolume
@@ -25,7 +26,7 @@ class FakeCluster:
     `status_owns` says that Secrets are owned by status objects; `now` is the time of transitions.
     `pod_annotations` are the values of REFRESH_AT by pod; without `knows_pods` the right to know them is missing.
     `writes` lists the key of every write and removal, in order; `resource_versions` counts them by object; `told` are the
-    Events.
+    Events. `findings` are what there is to say of the installation, which was asked for the drivers `checked`.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,8 @@ class FakeCluster:
         self.writes: list[ObjectKey] = []
         self.told: list[PodEvent] = []
         self.class_calls = 0
+        self.findings: list[tuple[str, Word]] = []
+        self.checked: list[str] = []
         self.pod_annotations: dict[PodName, str] = {}
         self.knows_pods = True
         self.is_away = False
@@ -50,6 +53,12 @@ class FakeCluster:
 
     def close(self) -> None:
         pass
+
+    def check_installation(self, driver_name: str) -> Sequence[tuple[str, Word]]:
+        found = self.findings
+        self.checked.append(driver_name)
+        self._check()
+        return found
 
     def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
         self._check()

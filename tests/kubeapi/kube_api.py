@@ -62,12 +62,16 @@ class KubeApi:
         """A kubeconfig file with a new token of the service account."""
         return self._write_kubeconfig(self.token(service_account, namespace))
 
-    def may(self, token: str, verb: str, resource: str, group: str = "") -> bool:
-        """Whether who has `token` may do that everywhere. A changed role counts a moment later."""
+    def may(self, token: str, verb: str, resource: str, group: str = "", name: str = "") -> bool:
+        """Whether who has `token` may do that everywhere, with every object or that of `name`. A changed role counts a
+        moment later.
+        """
         asked = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": {"verb": verb, "resource": resource, "group": group}},
+            "spec": {
+                "resourceAttributes": {"verb": verb, "resource": resource, "group": group, "name": name}
+            },
         }
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         return bool(self.client(token).create(path, asked)["status"]["allowed"])

@@ -9,6 +9,7 @@ from tests.kubeapi import manifests
 from tests.kubeapi.kube_api import GROUP, SERVICE_ACCOUNT, KubeApi
 from tests.support.waiting import wait_until
 
+DRIVER = "secrets-store.csi.k8s.io"
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 # By API group: what the driver deals with, and what somebody who has taken it over would like to.
 RESOURCES = {
@@ -54,6 +55,13 @@ def rights(kube_api: KubeApi, token: str) -> Rights:
 
 def test_the_driver_may_do_what_its_role_says_and_nothing_with_secrets(kube_api: KubeApi) -> None:
     assert rights(kube_api, kube_api.token(SERVICE_ACCOUNT)) == ALWAYS
+
+
+def test_the_driver_may_read_its_own_csidriver_object_and_no_other(kube_api: KubeApi) -> None:
+    token = kube_api.token(SERVICE_ACCOUNT)
+    own = {verb for verb in VERBS if kube_api.may(token, verb, "csidrivers", "storage.k8s.io", DRIVER)}
+    assert own == {"get"}
+    assert not kube_api.may(token, "get", "csidrivers", "storage.k8s.io", "another.csi.example")
 
 
 def test_the_option_to_sync_adds_four_verbs_on_secrets_and_goes_again(kube_api: KubeApi) -> None:

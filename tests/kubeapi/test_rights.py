@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sidecars.statussync.kube.cluster import KubernetesCluster
+from sscsi.core.finding import Outcome
 from sscsi.errors import ClusterUnavailableError
 from tests.kubeapi import manifests
 from tests.kubeapi.adapter import (
@@ -28,6 +29,9 @@ from tests.statussync.making import make_class, make_event, make_secret_object, 
 from tests.support.waiting import wait_until
 
 SPEC = {"provider": "one", "parameters": {"a": "b"}}
+DRIVER = "secrets-store.csi.k8s.io"
+# Rights on one object of a name only.
+_NAMES = {"csidrivers": DRIVER}
 # What is told without a question comes sooner, or it does not come.
 _NEWS_SECONDS = 60.0
 
@@ -140,6 +144,11 @@ def an_event_that_comes_again_is_counted_up(scene: Scene) -> None:
         wait_until(functools.partial(scene.has_event, count), "it is", seconds=_NEWS_SECONDS)
 
 
+def the_drivers_own_object_is_looked_at(scene: Scene) -> None:
+    found = dict(scene.cluster.check_installation(DRIVER))
+    assert found[f"CSIDriver {DRIVER}"].outcome is not Outcome.SKIP
+
+
 def a_secret_is_made(scene: Scene) -> None:
     assert scene.cluster.apply(scene.secret())
 
@@ -177,6 +186,7 @@ SCENARIOS: Mapping[tuple[str, str, str], Callable[[Scene], None]] = {
     ("", "pods", "watch"): a_pod_that_asks_for_a_refresh_later_is_heard_of,
     ("", "events", "create"): an_event_is_made,
     ("", "events", "patch"): an_event_that_comes_again_is_counted_up,
+    ("storage.k8s.io", "csidrivers", "get"): the_drivers_own_object_is_looked_at,
     ("", "secrets", "create"): a_secret_is_made,
     ("", "secrets", "delete"): a_secret_of_another_type_is_made_anew,
     ("", "secrets", "get"): a_secret_that_is_there_is_known,
@@ -224,13 +234,17 @@ def without(kube_api: KubeApi, group: str, resource: str, verb: str) -> Iterator
             rule["verbs"].remove(verb)
     lesser["rules"] = [rule for rule in lesser["rules"] if rule["verbs"]]
     token = kube_api.token(SERVICE_ACCOUNT)
+
+    def may() -> bool:
+        return kube_api.may(token, verb, resource, group, _NAMES.get(resource, ""))
+
     manifests.apply(kube_api.client(), lesser)
     try:
-        wait_until(lambda: not kube_api.may(token, verb, resource, group), "the right is gone")
+        wait_until(lambda: not may(), "the right is gone")
         yield
     finally:
         manifests.apply(kube_api.client(), role)
-        wait_until(lambda: kube_api.may(token, verb, resource, group), "the right is back")
+        wait_until(may, "the right is back")
 
 
 def play(kube_api: KubeApi, scenario: Callable[[Scene], None]) -> None:

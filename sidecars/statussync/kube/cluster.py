@@ -8,6 +8,7 @@ from sidecars.statussync.kube.api import KubeApi
 from sidecars.statussync.kube.classes import KubeClasses
 from sidecars.statussync.kube.connection import LoadAccess
 from sidecars.statussync.kube.events import KubeEvents
+from sidecars.statussync.kube.installation import KubeInstallation
 from sidecars.statussync.kube.owners import KubeOwners
 from sidecars.statussync.kube.pod_annotations import KubePodAnnotations
 from sidecars.statussync.kube.rate_limit import RateLimit
@@ -15,6 +16,7 @@ from sidecars.statussync.kube.secrets import KubeSecrets
 from sidecars.statussync.kube.status_objects import KubeStatusObjects
 from sidecars.statussync.metrics import SyncMetrics
 from sscsi.core import pod_status
+from sscsi.core.finding import Word
 from sscsi.core.kubernetes_names import label_value
 from sscsi.core.pod_event import PodEvent
 from sscsi.core.provider_class import SecretProviderClass
@@ -47,6 +49,7 @@ class KubernetesCluster:
         self._owners = KubeOwners(self._api, self._status_objects)
         self._secrets = KubeSecrets(self._api, clock=clock)
         self._events = KubeEvents(self._api, node_id, metrics=metrics)
+        self._installation = KubeInstallation(self._api, pod_annotations=pod_annotations)
         self._pod_annotations = (
             KubePodAnnotations(self._api, node_id, watch_seconds=watch_seconds) if pod_annotations else None
         )
@@ -65,6 +68,9 @@ class KubernetesCluster:
 
     def close(self) -> None:
         """Nothing is held but connections, which `stop` closed."""
+
+    def check_installation(self, driver_name: str) -> Sequence[tuple[str, Word]]:
+        return self._installation.look(driver_name)
 
     def get_class(self, namespace: str, name: str, *, timeout_seconds: float) -> SecretProviderClass:
         return self._classes.get(namespace, name, timeout_seconds=timeout_seconds)

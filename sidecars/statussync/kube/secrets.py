@@ -27,8 +27,8 @@ _FRESH_SECONDS = 5.0
 # Without the right to write Secrets nothing changes from one minute to the next.
 _FORBIDDEN_SECONDS = 60.0
 _NO_RIGHT = (
-    "the service account may not write Secrets: install the role secretprovidersyncing-role (syncSecret.enabled=true in "
-    "the chart), or remove secretObjects from the class"
+    "the service account may not write Secrets: install the role secretprovidersyncing-role (kubectl apply -f "
+    "deploy/rbac-secretprovidersyncing.yaml; syncSecret.enabled=true in the chart), or remove secretObjects from the class"
 )
 
 

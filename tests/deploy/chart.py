@@ -26,7 +26,7 @@ _OLDEST_HELM = (3, 18)
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """What a release would have: objects in helm's order, and what is told to whoever installs it."""
+    """What a release would have: objects in helm's order, and what is told to whoever installs it. Not to be changed."""
 
     objects: tuple[Any, ...]
     notes: str
@@ -57,7 +57,12 @@ def render(
     values: dict[str, Any] | None = None, *arguments: str, kube_version: str = KUBE_VERSION
 ) -> Rendered:
     """The chart with these values. The test fails with what helm complains of."""
-    result = _template(values or {}, kube_version, arguments)
+    return _rendered(json.dumps(values or {}), arguments, kube_version)
+
+
+@functools.cache
+def _rendered(values: str, arguments: tuple[str, ...], kube_version: str) -> Rendered:
+    result = _template(json.loads(values), kube_version, arguments)
     assert result.returncode == 0, result.stderr
     objects = [found for found in yaml.safe_load_all(result.stdout) if found]
     # Helm shows the notes only to who has a cluster; the copy of the chart has them as an object too.
@@ -98,8 +103,7 @@ def _template(
 
 
 def _new_enough_helm() -> str:
-    path = require("helm")
-    version = _version(path)
+    path, version = require("helm"), helm_version()
     if version < _OLDEST_HELM:
         words = ["helm on PATH is version", *map(str, version), "and the tests need", *map(str, _OLDEST_HELM)]
         lacking("helm", reason=" ".join(words))
@@ -107,10 +111,10 @@ def _new_enough_helm() -> str:
 
 
 @functools.cache
-def _version(path: str) -> tuple[int, ...]:
-    asked = subprocess.run(
-        [path, "version", "--template={{.Version}}"], capture_output=True, text=True, timeout=60, check=True
-    )
+def helm_version() -> tuple[int, ...]:
+    """Major and minor."""
+    command = [require("helm"), "version", "--template={{.Version}}"]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     found = re.match(r"v(\d+)\.(\d+)", asked.stdout)
     assert found, asked.stdout
     return tuple(map(int, found.groups()))

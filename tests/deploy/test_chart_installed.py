@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.chart import CHART, RELEASE, helm, render
+from tests.deploy.chart import CHART, RELEASE, helm, helm_version, render
 from tests.deploy.test_chart import EVERYTHING, FULL_NAME
 from tests.deploy.test_chart_values import UPSTREAM_VALUES
 from tests.deploy.test_manifests import DAEMON_SET
@@ -50,7 +50,7 @@ def bare_api() -> Iterator[KubeApi]:
 def api(bare_api: KubeApi) -> Iterator[KubeApi]:
     """It has no release and no definitions, before and after."""
     yield bare_api
-    for name in _helm(bare_api, "list", "--short", "--all").split():
+    for name in _helm(bare_api, "list", "--short", "--deployed", "--failed", "--pending").split():
         _helm(bare_api, "uninstall", name)
     for path in CRD_PATHS:
         if _is_there(bare_api, path):
@@ -228,6 +228,9 @@ def test_plain_manifests_of_upstream_become_a_release_by_way_of_ours(api: KubeAp
     assert daemon_set(api, name) == before
 
     kubectl("apply", f"--kustomize={DEPLOY}", kube_api=api)
+    if helm_version() >= (4,):
+        # It applies on the server's side, where kubectl is another manager.
+        install.append("--force-conflicts")
     _helm(api, *install)
     after = daemon_set(api, name)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]

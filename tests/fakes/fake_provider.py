@@ -26,7 +26,7 @@ class FakeProvider(provider_pb2_grpc.CSIDriverProviderServicer):
     """Keeps every request; answers what `answer` is or returns.
 
     `hold` makes calls wait inside the provider until it is set (it is set at first); `waiting` counts the
-    calls that have arrived. What begins with `version` is the same for calls of Version.
+    calls that have arrived, `holding` those that wait. What begins with `version` is the same for calls of Version.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,8 @@ class FakeProvider(provider_pb2_grpc.CSIDriverProviderServicer):
         self.hold = threading.Event()
         self.hold.set()
         self.waiting = threading.Semaphore(0)
+        self.holding = 0
+        self._holding_lock = threading.Lock()
 
     def Mount(
         self, request: provider_pb2.MountRequest, context: grpc.ServicerContext
@@ -50,10 +52,18 @@ class FakeProvider(provider_pb2_grpc.CSIDriverProviderServicer):
         self.requests.append(request)
         json.loads(request.attributes), json.loads(request.secrets), int(request.permission)
         self.waiting.release()
-        self.hold.wait(120)
+        if not self.hold.is_set():
+            self._wait()
         if self.error is not None:
             context.abort(*self.error)
         return self.answer(request) if callable(self.answer) else self.answer
+
+    def _wait(self) -> None:
+        with self._holding_lock:
+            self.holding += 1
+        self.hold.wait(120)
+        with self._holding_lock:
+            self.holding -= 1
 
     def Version(
         self, request: provider_pb2.VersionRequest, context: grpc.ServicerContext

@@ -1,6 +1,7 @@
 """Refresh now: by command, and by annotation; each wish is honoured once, whatever dies in between."""
 
 import functools
+import time
 from collections.abc import Iterator
 from concurrent import futures
 
@@ -24,7 +25,7 @@ HOURLY = ("--enable-secret-rotation", "--rotation-poll-interval=1h")
 
 
 def refresh(
-    node: NodeInProcess, request: sscsi_pb2.RefreshRequest = ALL, *, seconds: float = 20
+    node: NodeInProcess, request: sscsi_pb2.RefreshRequest = ALL, *, seconds: float = 60
 ) -> list[tuple[str, int, str]]:
     """What became of each volume: its pod, outcome and message."""
     response = node.volumes.Refresh(request, timeout=seconds)
@@ -40,7 +41,22 @@ def publish(node: NodeInProcess, pod: str, *, class_name: str = "app", namespace
 
 
 def ask(node: NodeInProcess, *asks: sscsi_pb2.RefreshAsk) -> None:
-    node.volumes.AskRefresh(sscsi_pb2.AskRefreshRequest(asks=asks), timeout=10)
+    node.volumes.AskRefresh(sscsi_pb2.AskRefreshRequest(asks=asks), timeout=60)
+
+
+def ask_and_wait(node: NodeInProcess, *asks: sscsi_pb2.RefreshAsk) -> None:
+    """Ask, and return once every volume was refreshed since: what comes sooner may share the call that is under way."""
+    before = time.time()
+    ask(node, *asks)
+
+    def is_refreshed() -> bool:
+        call = node.volumes.Watch(sscsi_pb2.WatchRequest(), timeout=60)
+        try:
+            return all(volume.last_success_time >= before for volume in next(iter(call)).volumes)
+        finally:
+            call.cancel()
+
+    wait_until(is_refreshed, "every volume is refreshed")
 
 
 def class_ask(value: str) -> sscsi_pb2.RefreshAsk:
@@ -169,8 +185,8 @@ class TestAnnotations:
         publish(hourly, "a")
         publish(hourly, "b")
         self.annotate_class(status_sync, "one")
-        ask(hourly, class_ask("one"))
-        wait_until(lambda: len(provider.requests) == 4, "both volumes are fetched")
+        ask_and_wait(hourly, class_ask("one"))
+        assert len(provider.requests) == 4
         for _ in range(3):
             ask(hourly, class_ask("one"))
             publish(hourly, "a")
@@ -215,8 +231,8 @@ class TestAnnotations:
         self, hourly: NodeInProcess, provider: FakeProvider, value: str
     ) -> None:
         publish(hourly, "a")
-        ask(hourly, pod_ask("a", value))
-        wait_until(lambda: len(provider.requests) == 2, "it is fetched once more")
+        ask_and_wait(hourly, pod_ask("a", value))
+        assert len(provider.requests) == 2
         ask(hourly, pod_ask("a", value))
         publish(hourly, "a")
         assert len(provider.requests) == 2
@@ -226,8 +242,8 @@ class TestAnnotations:
     ) -> None:
         """Status-sync has just started, and does not know the pods yet: it tells of no wish of theirs."""
         publish(hourly, "a")
-        ask(hourly, pod_ask("a", "now"))
-        wait_until(lambda: len(provider.requests) == 2, "it is honoured")
+        ask_and_wait(hourly, pod_ask("a", "now"))
+        assert len(provider.requests) == 2
         ask(hourly)
         assert refresh(hourly) == [("a", Outcome.UNCHANGED, "")]
         ask(hourly, pod_ask("a", "now"))
@@ -278,9 +294,9 @@ class TestAnnotations:
         self, hourly: NodeInProcess, provider: FakeProvider, value: str
     ) -> None:
         publish(hourly, "a")
-        ask(hourly, pod_ask("a", value))
         if value:
-            wait_until(lambda: len(provider.requests) == 2, "it is honoured")
-            ask(hourly, pod_ask("a", value))
+            ask_and_wait(hourly, pod_ask("a", value))
+            assert len(provider.requests) == 2
+        ask(hourly, pod_ask("a", value))
         assert refresh(hourly) == [("a", Outcome.UNCHANGED, "")]
         assert len(provider.requests) == (3 if value else 2)

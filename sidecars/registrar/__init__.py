@@ -5,7 +5,8 @@ that appears in its plugin directory; a health page, `/healthz`, where `--http-e
 `sscsi.v1.Room/Status`.
 
 Sockets: serves `DIR/<driver>-reg.sock` (0700, DIR is `--plugin-registration-path`) and
-`$SSCSI_RUN_DIR/registrar.sock` (with `--run-dir`). Calls `csi.v1.Identity/GetPluginInfo` at `--csi-address`.
+`$SSCSI_RUN_DIR/registrar.sock` (with `--run-dir`). Calls `csi.v1.Identity/GetPluginInfo` at `--csi-address`, and
+`pluginregistration.Registration/GetInfo` on other sockets in DIR when they are new: one that tells our driver's name is told of.
 
 Reads and writes: nothing but these sockets and the lock file beside each.
 

@@ -8,6 +8,7 @@ import threading
 from sidecars.registrar.driver import Driver
 from sidecars.registrar.healthz import HealthPage
 from sidecars.registrar.metrics import registration_families
+from sidecars.registrar.namesakes import Namesakes
 from sidecars.registrar.registration import Registration
 from sidecars.registrar.standing import Board
 from sscsi.core.log_keys import PATH
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 0.2
 _LOOK_SECONDS = 1.0
+# What kubelet gives a registration socket.
+_KUBELETS_SECONDS = 1.0
 
 
 class RegistrarRoom:
@@ -44,6 +47,9 @@ class RegistrarRoom:
         self._watch = DirectoryWatch(directory)
         self._registration = Registration(
             driver=driver, endpoint=endpoint, directory=directory, watch=self._watch, board=self._board
+        )
+        self._namesakes = Namesakes(
+            directory, timeout_seconds=_KUBELETS_SECONDS, tell=self._board.with_namesakes
         )
         health = HealthPage(self._board, timeout_seconds=health_timeout_seconds)
         self._pages = HttpPages(health_address, {"/healthz": health.page}) if health_address else None
@@ -79,6 +85,8 @@ class RegistrarRoom:
         register again, and kubelet would forget the driver meanwhile.
         """
         while not stop.wait(_LOOK_SECONDS):
+            standing = self._board.look()
+            self._namesakes.look(standing.driver_name, os.path.basename(standing.socket_path))
             if self._state and not self._state.is_ours():
                 log.warning(
                     "the socket was replaced or removed; making it anew", extra={PATH: self._state.path}

@@ -31,6 +31,8 @@ class Standing:
     problem: str = ""
     last_error: str = ""
     last_error_time: float = 0.0
+    namesakes: str = ""
+    """That another driver of this name is on the node; empty when there is none, or nobody knows yet."""
 
     def without_driver(self, problem: str) -> "Standing":
         """The driver gives no usable answer."""
@@ -87,7 +89,7 @@ class Standing:
                 "last_error": self.last_error,
                 "last_error_time": f"{self.last_error_time:.3f}" if self.last_error_time else "",
             },
-            problems=(self.problem,) if self.problem else (),
+            problems=tuple(filter(None, (self.problem, self.namesakes))),
         )
 
 
@@ -134,6 +136,11 @@ class Board:
     def registered(self, at: float) -> None:
         with self._lock:
             self._now = self._now.registered(at)
+
+    def with_namesakes(self, problem: str) -> None:
+        """Another driver of this name is on the node; empty: there is none."""
+        with self._lock:
+            self._now = dataclasses.replace(self._now, namesakes=problem)
 
     def _fail(self, standing: Standing) -> None:
         self._now = dataclasses.replace(standing, last_error_time=time.time())

@@ -5,7 +5,8 @@ for the first publish of a class with `secretObjects`); health pages and operato
 
 Sockets: serves `$SSCSI_RUN_DIR/statussync.sock` (0600) and `statussync-state.sock` (0660). Calls `sscsi.v1.Volumes/Watch` on
 `$SSCSI_RUN_DIR/node.sock`, for as long as it lives, and `AskRefresh` with what annotations ask for, when that changes and after each
-snapshot; the node room may be away, late, or start anew.
+snapshot; the node room may be away, late, or start anew. Asks the driver's name once, at `probe.sock`: which CSIDriver object is to be
+looked at, when it says at its start what of the installation in the cluster is amiss.
 
 Reads: classes, from the cluster (`--cluster=dir:PATH`: *.yaml, *.yml and *.json directly in PATH); the files that
 `secretObjects` name, from the volumes that the node room tells of. Writes: SecretProviderClassPodStatus and Secret

@@ -5,9 +5,7 @@ import stat
 from collections.abc import Iterator
 from concurrent import futures
 
-import grpc
-
-from sidecars.registrar.registration_service import SELF_CHECK
+from sidecars.registrar.namesakes import registration_sockets, twice_word, who_tells
 from sscsi.cli import status_sources
 from sscsi.cli.doctor_place import Place
 from sscsi.cli.status_observation import Silence
@@ -16,17 +14,16 @@ from sscsi.core import run_files
 from sscsi.core.finding import Word, fail, ok, skip, warn
 from sscsi.core.room_status import RoomStatus
 from sscsi.edges.provider_sockets import ProviderSockets
-from sscsi.edges.unix_socket import unix_target
 from sscsi.errors import ProviderCallError, ProviderNotFoundError
-from sscsi.pb import pluginregistration_pb2, pluginregistration_pb2_grpc
+from sscsi.node import node_state
 
 _NOTHING_RUNS = "no appliance runs here; see run-directory"
+_ONE_DRIVER = "two drivers on one node need a plugin directory each, and a name; remove one"
 _PRIVATE = frozenset({run_files.NODE, run_files.STATUSSYNC})
 _OTHERS = 0o007
 _ALL_OTHERS = 0o077
 _GROUP_WRITES = 0o020
 _MAX_ANSWER_BYTES = 64 * 1024
-_MAX_REGISTRATIONS = 64
 
 
 def check_run_directory(place: Place) -> Iterator[Word]:
@@ -60,6 +57,8 @@ def check_sockets(place: Place) -> Iterator[Word]:
     for program, seen in sorted(place.observation.rooms.items()):
         if isinstance(seen, RoomStatus):
             answering.append(program)
+            if program == "node" and seen.state == node_state.WAITING:
+                yield fail(f"node waits for a socket: {'; '.join(seen.problems)}", _ONE_DRIVER)
         elif _is_expected(place, program):
             cure = "ask as root" if seen is Silence.FORBIDDEN else f"sscsi status, and the log of {program}"
             yield fail(f"{program} {seen}", cure)
@@ -118,38 +117,17 @@ def check_same_driver(place: Place) -> Iterator[Word]:
         yield skip("there is no registrar, and so no directory of registrations")
         return
     try:
-        names = sorted(name for name in os.listdir(directory) if name.endswith(".sock"))
+        names = registration_sockets(directory)
     except OSError as error:
         cure = "mount kubelet's plugins_registry there; SSCSI_REGISTRATION_DIR"
         yield fail(f"{directory}: {error.strerror}", cure)
         return
     driver = place.settings.node.driver_name
-    with futures.ThreadPoolExecutor(8) as pool:
-        told = pool.map(
-            lambda name: _registered_name(os.path.join(directory, name), place.timeout_seconds),
-            names[:_MAX_REGISTRATIONS],
-        )
-        ours = [name for name, other in zip(names, told, strict=False) if other == driver]
+    ours = who_tells(directory, names, driver, place.timeout_seconds)
     if len(ours) > 1:
-        cure = "remove one of the two drivers from this node: kubelet calls whichever registered last"
-        yield fail(f"{driver} is registered {len(ours)} times, by {' and '.join(ours)}", cure)
+        yield twice_word(driver, ours)
     else:
         yield ok(f"of {len(names)} registrations {len(ours)} is {driver}")
-
-
-def _registered_name(path: str, timeout_seconds: float) -> str:
-    """The name that kubelet is told at a registration socket; empty when nobody answers.
-
-    Our registrar is told that it is not kubelet who asks.
-    """
-    with grpc.insecure_channel(unix_target(path), (("grpc.default_authority", "localhost"),)) as channel:
-        try:
-            answer = pluginregistration_pb2_grpc.RegistrationStub(channel).GetInfo(
-                pluginregistration_pb2.InfoRequest(), timeout=timeout_seconds, metadata=(SELF_CHECK,)
-            )
-        except grpc.RpcError:
-            return ""
-        return str(answer.name)
 
 
 def check_providers(place: Place) -> Iterator[Word]:

@@ -16,6 +16,7 @@ SERVING = "serving"
 STOPPING = "stopping"
 WAITING = "waiting for the socket"
 
+_BEFORE_SERVING = frozenset({WAITING, HEALING})
 _SHOWN_PROBLEMS = 10
 
 
@@ -41,6 +42,11 @@ class NodeState:
         self._lasting_problems = lasting_problems
         self._socket_path = socket_path
         self.phase = WAITING
+        self._obstacle = ""
+
+    def wait_for(self, obstacle: str) -> None:
+        """What keeps the CSI socket from being ours, until a later phase tells that it is."""
+        self._obstacle = obstacle
 
     def look(self) -> RoomStatus:
         records, now = self._volumes.all(), time.time()
@@ -58,6 +64,7 @@ class NodeState:
                 **_failed_publishes(self._volumes.failed()),
             },
             problems=[
+                *([self._obstacle] if self._obstacle and self.phase in _BEFORE_SERVING else ()),
                 *self._lasting_problems,
                 *self._health.problems(),
                 *(_circuit_problem(name) for name, is_open in self._gates.circuits().items() if is_open),

@@ -259,7 +259,14 @@ class NodeRoom:
                 pool=self._pool,
                 interceptors=self._interceptors(),
             )
-        return self._socket(config.endpoint.address, _ROOT_ONLY, self._add_csi)
+        return SocketServer(
+            config.endpoint.address,
+            mode=_ROOT_ONLY,
+            add_services=self._add_csi,
+            pool=self._pool,
+            interceptors=self._interceptors(),
+            on_wait=self._state.wait_for,
+        )
 
     def _socket(
         self, path: str, mode: int, add_services: AddServices, answers: ErrorCodes = NO_ANSWERS

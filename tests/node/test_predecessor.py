@@ -4,9 +4,13 @@ import os
 
 import pytest
 
+from sscsi.cli.doctor_appliance import check_sockets
+from sscsi.cli.doctor_place import find_place
+from sscsi.core.finding import Outcome, Word
 from sscsi.pb import sscsi_pb2
 from tests.fakes.fake_provider import FakeProvider, files_answer
 from tests.fakes.fake_status_sync import FakeStatusSync
+from tests.registrar.tiny_driver import tiny_driver
 from tests.support.node_place import NodePlace
 from tests.support.node_room import NodeClient, node_process, publish_request, run_node
 from tests.support.volume_state import pod_view, untrue_records
@@ -55,6 +59,26 @@ def test_the_second_waits_and_then_knows_what_the_first_did_meanwhile(
             assert second.terminate() == 0
     assert len(provider.requests) == 3, "what the first published needs no provider again"
     assert pod_view(new) == {"secret": (0o644, b"second content")}
+
+
+def test_a_csi_socket_of_another_program_is_told_by_the_log_the_room_and_the_doctor(place: NodePlace) -> None:
+    held = f"a live server of another program answers at {place.endpoint}"
+    variables = {"CSI_ENDPOINT": f"unix://{place.endpoint}", "KUBE_NODE_NAME": "node-1"}
+
+    def waits() -> list[Word]:
+        looked = find_place(variables, place.run_directory, "", timeout_seconds=10.0)
+        return [word for word in check_sockets(looked) if "node waits for a socket" in word.found]
+
+    with tiny_driver(place.endpoint) as theirs, node_process(place, wait=False) as node:
+        wait_until(lambda: bool(waits()), "the doctor sees that the room waits")
+        (word,) = waits()
+        assert word.outcome is Outcome.FAIL
+        assert word.found.endswith(held)
+        assert "two drivers on one node" in word.cure
+        assert sum(held in line for line in node.log().splitlines()) == 1
+        theirs.stop()
+        node.wait_serving(node.is_alive)
+        assert waits() == []
 
 
 def test_an_endpoint_that_can_never_be_is_1_before_any_other_socket_is_touched(place: NodePlace) -> None:

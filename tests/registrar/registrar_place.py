@@ -66,6 +66,15 @@ class Place:
             *extra,
         ]
 
+    def remove(self, name: str) -> None:
+        """Take a socket out of the registry."""
+        os.unlink(f"{self.registry}/{name}")
+
+    def stale(self, name: str) -> None:
+        """A socket in the registry that nobody serves."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+            made.bind(f"{self.registry}/{name}")
+
     def names(self) -> list[str]:
         """What is in the registry, lock files aside: they stay."""
         return sorted(name for name in os.listdir(self.registry) if not name.endswith(".lock"))
@@ -277,14 +286,14 @@ def kubelets_stub(
 
 
 def get_info(path: str, *, authority: str = "localhost") -> pb.PluginInfo:
-    """What GetInfo answers, within kubelet's deadline."""
+    """What GetInfo answers."""
     with kubelets_stub(path, authority=authority) as stub:
-        return stub.GetInfo(pb.InfoRequest(), timeout=1.0)
+        return stub.GetInfo(pb.InfoRequest(), timeout=RPC_SECONDS)
 
 
 def notify(path: str, *, error: str = "") -> pb.RegistrationStatusResponse:
     """Tell that the driver is registered, or why not."""
     with kubelets_stub(path) as stub:
         return stub.NotifyRegistrationStatus(
-            pb.RegistrationStatus(plugin_registered=not error, error=error), timeout=5.0
+            pb.RegistrationStatus(plugin_registered=not error, error=error), timeout=RPC_SECONDS
         )

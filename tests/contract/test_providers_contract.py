@@ -276,7 +276,7 @@ class TestSockets:
             os.rename(f"{place.provider_directory}/new.sock", place.provider_socket())
             assert self.version_of(sockets) == "new"
             old.hold.set()
-            assert held.result(10) == "old"
+            assert held.result(60) == "old"
 
     def test_a_provider_whose_socket_moves_to_another_directory_is_found_there(
         self, place: NodePlace, sockets: ProviderSockets
@@ -303,7 +303,7 @@ class TestSockets:
                 while b"/v1alpha1.CSIDriverProvider/Mount" not in received or b"objects" not in received:
                     received += connection.recv(65536)
             sockets.close()
-            assert isinstance(call.exception(10), ProviderCallError)
+            assert isinstance(call.exception(60), ProviderCallError)
         # HPACK as gRPC's core writes it (RFC 7541): literal name, length of the value, value.
         assert b":authority\x09localhost" in received
 

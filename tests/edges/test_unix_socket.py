@@ -196,7 +196,7 @@ def test_a_live_server_of_somebody_else_is_waited_for_and_followed(directory: st
                 if unlinks:
                     os.unlink(path)
                 other.close()
-                assert answer.result(20)
+                assert answer.result(60)
         assert name_at(path) == "ours"
 
 
@@ -216,7 +216,7 @@ def test_a_live_server_too_busy_to_accept_is_waited_for(directory: str) -> None:
             answer.result(0.5)
         assert identity(path) == theirs
         other.close()
-        assert answer.result(20)
+        assert answer.result(60)
         assert name_at(path) == "ours"
 
 
@@ -227,7 +227,7 @@ def test_a_stop_ends_the_waiting_and_leaves_the_other_server_alone(directory: st
         with holder(path) as ours, waiting(ours) as answer:
             other.accept()[0].close()
             ours.stop.set()
-            assert answer.result(20) is False
+            assert answer.result(60) is False
         assert identity(path) == theirs
 
 
@@ -240,7 +240,7 @@ def test_of_two_of_ours_the_second_takes_over_when_the_first_has_closed(director
                 answer.result(0.3)
             assert name_at(path) == "first"
             first.end()
-            assert answer.result(20)
+            assert answer.result(60)
             assert name_at(path) == "second"
             assert second.server.is_ours()
 
@@ -257,7 +257,7 @@ def test_a_claimed_path_is_kept_from_another_of_ours_before_anything_is_served(d
             assert name_at(path) == "first"
             assert not answer.done()
             second.stop.set()
-            assert answer.result(20) is False
+            assert answer.result(60) is False
 
 
 def test_a_server_of_somebody_else_that_came_after_the_claim_is_waited_for(directory: str) -> None:
@@ -268,7 +268,7 @@ def test_a_server_of_somebody_else_that_came_after_the_claim_is_waited_for(direc
             other.accept()[0].close()
             assert not answer.done()
             other.close()
-            assert answer.result(20)
+            assert answer.result(60)
         assert name_at(path) == "ours"
 
 
@@ -345,7 +345,7 @@ def test_a_server_that_comes_while_ours_starts_is_waited_for(directory: str) -> 
         assert not answer.done()
         assert identity(path) == theirs
         others[0].close()
-        assert answer.result(20)
+        assert answer.result(60)
         assert name_at(path) == "ours"
 
 
@@ -484,7 +484,7 @@ def test_a_stopping_server_finishes_what_runs_and_takes_nothing_new(directory: s
         assert os.listdir(directory) == ["csi.sock.lock"]
         assert not ended.is_set()
         ours.service.release.set()
-        assert running.result(10) == provider_pb2.MountResponse()
+        assert running.result(60) == provider_pb2.MountResponse()
         assert ended.wait(60)
 
 
@@ -511,7 +511,7 @@ def test_a_call_that_outlives_the_grace_is_cancelled(directory: str) -> None:
         assert ours.service.in_mount.wait(60)
         ours.server.stop_accepting(0.1)
         with pytest.raises(grpc.RpcError) as caught:
-            running.result(10)
+            running.result(60)
         assert caught.value.code() in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
 
 

@@ -45,14 +45,14 @@ class Publish:
         self._future = pool.submit(self._run)
 
     def _run(self) -> None:
-        with self._admission.place(self._name, timeout_seconds=10, waiting=self._queue.wait):
+        with self._admission.place(self._name, timeout_seconds=60, waiting=self._queue.wait):
             self.has_place.set()
             self._end.wait(60)
 
     def end(self) -> None:
         """Give the place back; raises what the publish ended with."""
         self._end.set()
-        self._future.result(10)
+        self._future.result(60)
 
 
 @pytest.fixture

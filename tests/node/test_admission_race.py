@@ -37,7 +37,7 @@ class Race:
 
     def come(self) -> None:
         self._together.wait(60)
-        with self.admission.place("a", timeout_seconds=10, waiting=self.wait):
+        with self.admission.place("a", timeout_seconds=60, waiting=self.wait):
             self._end.wait(60)
             with self._lock:
                 self.served += 1
@@ -62,10 +62,10 @@ def test_all_but_one_wait_where_the_pool_sees_them() -> None:
             race = Race()
             comers = [pool.submit(race.come) for _ in range(COMERS)]
             try:
-                wait_until(lambda race=race: race.waiting == COMERS - 1, "all losers wait", seconds=2)  # type: ignore[misc]
+                wait_until(lambda race=race: race.waiting == COMERS - 1, "all losers wait")  # type: ignore[misc]
             finally:
                 race.end()
                 for comer in comers:
-                    comer.result(10)
+                    comer.result(60)
             assert (race.waiting, race.served) == (COMERS - 1, COMERS)
             assert not race.admission._providers

@@ -303,8 +303,8 @@ class TestLocks:
             another = pool.submit(node.publish, other)
             assert provider.waiting.acquire(timeout=60)
             provider.hold.set()
-            first.result(10)
-            another.result(10)
+            first.result(60)
+            another.result(60)
         node.publish(target_path)
         node.unpublish(target_path)
         assert len(node.place.mounts()) == 1

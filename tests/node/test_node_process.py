@@ -150,7 +150,7 @@ class TestSockets:
                 assert not os.path.exists(f"{place.run_directory}/node.sock")
                 foreign.close()
                 wait_until(lambda: os.stat(place.endpoint).st_ino != inode, "the node has taken the endpoint")
-                node.csi.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=5)
+                node.csi.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=60)
                 assert node.room.Status(sscsi_pb2.RoomStatusRequest(), timeout=60).state == "serving"
 
     def test_a_node_that_waits_touches_no_volume_of_the_one_that_serves(
@@ -227,7 +227,7 @@ class TestStopping:
             node.process.terminate()
             wait_until(lambda: "asked to stop" in node.log(), "the node stops")
             provider.hold.set()
-            publishing.result(10)
+            publishing.result(60)
             assert node.wait() == 0
         assert pod_view(target_path) == {"secret": (0o644, b"first content")}
 
@@ -240,7 +240,7 @@ class TestStopping:
             publishing = pool.submit(lambda: refusal(lambda: node.publish(target_path)))
             assert provider.waiting.acquire(timeout=60)
             node.process.terminate()
-            code, _ = publishing.result(10)
+            code, _ = publishing.result(60)
             assert code in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
             assert node.wait() == 0
         assert place.mounts() == []
@@ -268,7 +268,7 @@ class TestStopping:
 
             wait_until(refused, "a new publish is turned away")
             provider.hold.set()
-            publishing.result(10)
+            publishing.result(60)
 
 
 class TestReachingTheHost:

@@ -22,11 +22,11 @@ Change = Callable[[Request], object]
 
 class TestIdentity:
     def test_the_plugin_is_named_as_upstream(self, node: NodeInProcess) -> None:
-        answer = node.identity.GetPluginInfo(csi_pb2.GetPluginInfoRequest(), timeout=5)
+        answer = node.identity.GetPluginInfo(csi_pb2.GetPluginInfoRequest(), timeout=60)
         assert (answer.name, answer.vendor_version) == ("secrets-store.csi.k8s.io", __version__)
 
     def test_the_plugin_has_no_controller(self, node: NodeInProcess) -> None:
-        answer = node.identity.GetPluginCapabilities(csi_pb2.GetPluginCapabilitiesRequest(), timeout=5)
+        answer = node.identity.GetPluginCapabilities(csi_pb2.GetPluginCapabilitiesRequest(), timeout=60)
         assert list(answer.capabilities) == []
 
     def test_a_probe_says_ready_on_both_sockets(self, node: NodeInProcess) -> None:
@@ -39,12 +39,12 @@ class TestIdentity:
         channel = node.channel(f"{node.place.run_directory}/probe.sock")
         request = csi_pb2.NodeGetInfoRequest()
         call = csi_pb2_grpc.NodeStub(channel).NodeGetInfo
-        assert refusal(lambda: call(request, timeout=5))[0] is grpc.StatusCode.UNIMPLEMENTED
+        assert refusal(lambda: call(request, timeout=60))[0] is grpc.StatusCode.UNIMPLEMENTED
 
 
 class TestNodeInformation:
     def test_the_node_says_its_name_and_no_more(self, node: NodeInProcess) -> None:
-        answer = node.csi.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=5)
+        answer = node.csi.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), timeout=60)
         assert answer == csi_pb2.NodeGetInfoResponse(node_id="node-1")
 
     def test_the_node_counts_its_volumes_and_sets_their_group(self, node: NodeInProcess) -> None:
@@ -57,7 +57,7 @@ class TestNodeInformation:
 
     def test_a_volume_is_never_expanded(self, node: NodeInProcess) -> None:
         request = csi_pb2.NodeExpandVolumeRequest(volume_id="v", volume_path="/x")
-        assert refusal(lambda: node.csi.NodeExpandVolume(request, timeout=5)) == (
+        assert refusal(lambda: node.csi.NodeExpandVolume(request, timeout=60)) == (
             grpc.StatusCode.UNIMPLEMENTED,
             "NodeExpandVolume is not implemented",
         )
@@ -70,9 +70,9 @@ class TestStaging:
         staging = csi_pb2.NodeStageVolumeRequest(
             volume_id="v", staging_target_path="/x", volume_capability=csi_pb2.VolumeCapability()
         )
-        node.csi.NodeStageVolume(staging, timeout=5)
+        node.csi.NodeStageVolume(staging, timeout=60)
         unstaging = csi_pb2.NodeUnstageVolumeRequest(volume_id="v", staging_target_path="/x")
-        node.csi.NodeUnstageVolume(unstaging, timeout=5)
+        node.csi.NodeUnstageVolume(unstaging, timeout=60)
 
     @pytest.mark.parametrize(
         ("fields", "message"),
@@ -88,7 +88,7 @@ class TestStaging:
         request = csi_pb2.NodeStageVolumeRequest(
             volume_id=fields.get("volume_id", ""), staging_target_path=fields.get("staging_target_path", "")
         )
-        assert refusal(lambda: node.csi.NodeStageVolume(request, timeout=5)) == (INVALID_ARGUMENT, message)
+        assert refusal(lambda: node.csi.NodeStageVolume(request, timeout=60)) == (INVALID_ARGUMENT, message)
 
     @pytest.mark.parametrize(
         ("volume_id", "message"),
@@ -96,7 +96,7 @@ class TestStaging:
     )
     def test_unstaging_checks_in_this_order(self, node: NodeInProcess, volume_id: str, message: str) -> None:
         request = csi_pb2.NodeUnstageVolumeRequest(volume_id=volume_id)
-        assert refusal(lambda: node.csi.NodeUnstageVolume(request, timeout=5)) == (INVALID_ARGUMENT, message)
+        assert refusal(lambda: node.csi.NodeUnstageVolume(request, timeout=60)) == (INVALID_ARGUMENT, message)
 
 
 class TestUnpublishRequests:

@@ -269,7 +269,7 @@ class TestErrorsOfTheCall:
                 publishing = pool.submit(node.publish, target_path)
                 assert dying.waiting.acquire(timeout=60)
             with serving(FakeProvider(), place.provider_socket()):
-                publishing.result(10)
+                publishing.result(60)
         assert pod_view(target_path) == {"secret": (0o644, b"first content")}
 
 
@@ -292,5 +292,5 @@ class TestAdmission:
             )
             provider.hold.set()
             for published in (first, *waiting):
-                published.result(10)
+                published.result(60)
         assert len(provider.requests) == len(place.mounts()) == len(place.records()) == 2

@@ -69,14 +69,14 @@ def test_closing_cancels_the_calls_of_replaced_channels_too_and_refuses_new_ones
         assert old.waiting.acquire(timeout=60)
         os.rename(place.provider_socket(), place.provider_socket("moved"))
         with serving(new, place.provider_socket()):
-            sockets.mount("fake", REQUEST, timeout_seconds=10)
+            sockets.mount("fake", REQUEST, timeout_seconds=60)
             assert not held.done(), "the call of the replaced channel goes on"
             sockets.close()
-            error = held.exception(5)
+            error = held.exception(60)
             assert isinstance(error, ProviderCallError)
             assert error.code == grpc.StatusCode.CANCELLED.value[0]
             with pytest.raises(StoppingError):
-                sockets.mount("fake", REQUEST, timeout_seconds=10)
+                sockets.mount("fake", REQUEST, timeout_seconds=60)
     assert (len(old.requests), len(new.requests)) == (1, 1)
 
 
@@ -89,9 +89,9 @@ def test_a_replaced_channel_is_kept_for_its_last_call_only(place: NodePlace) -> 
         assert all(old.waiting.acquire(timeout=60) for _ in held)
         os.rename(place.provider_socket(), place.provider_socket("moved"))
         with serving(new, place.provider_socket()):
-            sockets.mount("fake", REQUEST, timeout_seconds=10)
+            sockets.mount("fake", REQUEST, timeout_seconds=60)
             assert len(sockets._replaced) == 1
             old.hold.set()
-            assert all(call.result(10).files for call in held), "they end as if nothing had happened"
+            assert all(call.result(60).files for call in held), "they end as if nothing had happened"
             wait_until(lambda: not sockets._replaced, "the replaced channel is let go")
             sockets.close()

@@ -60,10 +60,10 @@ def test_a_signal_while_the_driver_is_waited_for(
 
 def test_a_signal_while_the_driver_thinks(ours: Ours, place: Place, driver: TinyDriver) -> None:
     driver.go_on.clear()
-    with running(ours, place, "--timeout=30s") as made:
+    with running(ours, place, "--timeout=10m") as made:
         wait_until(lambda: driver.questions, "the driver was asked")
         os.kill(made.pid, signal.SIGTERM)
-        assert made.wait(seconds=2.0) == 0
+        assert made.wait() == 0
 
 
 def test_a_driver_that_is_not_there_ends_upstream_and_is_waited_for_by_ours(

@@ -1,6 +1,6 @@
 """One bad provider harms nobody else (design P10): what is asked while hundreds of publishes hang, and what is left after.
 
-The promise is an answer within 100 ms on a quiet machine. The tests print what they measure and allow a second.
+The promise is an answer within 100 ms on a quiet machine. The tests print what they measure; the benchmark judges it.
 """
 
 import collections
@@ -8,6 +8,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import grpc
 import psutil
@@ -69,8 +70,11 @@ class Publishes:
             stub = csi_pb2_grpc.NodeStub(node.channel(node.place.endpoint))
             for path in self.target_paths[first : first + _CALLS_PER_CHANNEL]:
                 future = stub.NodePublishVolume.future(publish_request(path), timeout=seconds)
-                future.add_done_callback(lambda ended: self.details.append(ended.details()))
+                future.add_done_callback(self._note)
                 self._futures.append(future)
+
+    def _note(self, ended: object) -> None:
+        self.details.append(str(cast(grpc.Call, ended).details()))
 
     def codes(self) -> "collections.Counter[grpc.StatusCode]":
         """How the calls ended, once all have."""

@@ -91,7 +91,7 @@ class StatusSyncRoom:
         self._installation = InstallationCheck(
             cluster, self._problems, lambda: self._identity.driver_name(timeout_seconds=_NAME_SECONDS)
         )
-        self._watch = VolumeWatch(feed, self._on_change)
+        self._watch = VolumeWatch(feed, self._on_change, self._volumes.unheard)
         self._pool = BlockingAwarePool("rpc", running_limit=_RUNNING_LIMIT)
         self._classes_service = ClassesService(cluster, self._controller, self._pool.blocked)
         self._state_server = state_server(run_directory, "statussync", self._look, self._families)

@@ -22,6 +22,7 @@ class VolumeSet:
         self._volumes: dict[str, PublishedVolume] = {}
         self._provisional: dict[str, float] = {}
         self._complete = threading.Event()
+        self._is_heard = False
         self._unknown = 0
 
     @property
@@ -31,8 +32,11 @@ class VolumeSet:
 
     @property
     def is_certain(self) -> bool:
-        """Whether what nobody here wants is wanted by no volume at all: the node room, too, knows every mount."""
-        return self.is_complete and not self._unknown
+        """Whether what nobody here wants is wanted by no volume at all: the node room, too, knows every mount, and is heard.
+
+        While it is not, another driver may be mounting volumes in its place: upstream's, put beside ours by mistake.
+        """
+        return self._is_heard and self.is_complete and not self._unknown
 
     def wait_complete(self, timeout_seconds: float) -> bool:
         return self._complete.wait(timeout_seconds)
@@ -49,6 +53,10 @@ class VolumeSet:
     def classes_in_use(self) -> frozenset[ClassName]:
         return frozenset((volume.pod_namespace, volume.class_name) for volume in self._volumes.values())
 
+    def unheard(self) -> None:
+        """The node room tells nothing until its next change."""
+        self._is_heard = False
+
     def apply(self, change: VolumeChange) -> list[PublishedVolume]:
         """Take the change in; every volume, as it was and as it is, whose objects may have to change."""
         with self._lock:
@@ -62,6 +70,7 @@ class VolumeSet:
                 self._provisional.pop(target_path, None)
             self._volumes = after
             self._unknown = change.unknown_volumes
+            self._is_heard = True
             if change.snapshot:
                 self._complete.set()
                 return [*before.values(), *after.values()]

@@ -18,11 +18,14 @@ _MAX_DELAY_SECONDS = 2.0
 
 
 class VolumeWatch:
-    """Holds a watch of the node room's volumes; connects again whenever it ends."""
+    """Holds a watch of the node room's volumes; connects again whenever it ends, and calls `on_loss` each time."""
 
-    def __init__(self, feed: VolumeFeed, on_change: Callable[[VolumeChange], None]) -> None:
+    def __init__(
+        self, feed: VolumeFeed, on_change: Callable[[VolumeChange], None], on_loss: Callable[[], None]
+    ) -> None:
         self._feed = feed
         self._on_change = on_change
+        self._on_loss = on_loss
         self._connected = False
 
     @property
@@ -47,6 +50,7 @@ class VolumeWatch:
                         first_seconds=_FIRST_DELAY_SECONDS, factor=2.0, max_seconds=_MAX_DELAY_SECONDS
                     )
                 self._connected = False
+                self._on_loss()
                 if str(error) != said:
                     said = str(error)
                     log.warning("hears nothing of volumes", extra={log_keys.REASON: said})

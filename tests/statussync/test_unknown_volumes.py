@@ -9,9 +9,10 @@ from sidecars.statussync.reconcile import Reconciler
 from sidecars.statussync.volume_set import VolumeSet
 from sidecars.statussync.work_queue import WorkQueue
 from sscsi.core.pod_status import KIND as STATUS_KIND
+from sscsi.core.pod_status import build_status
 from sscsi.core.published_volume import PublishedVolume, VolumeChange
 from sscsi.core.secret_data import KIND as SECRET_KIND
-from sscsi.ports import ObjectKey
+from sscsi.ports import ClusterObject, ObjectKey
 from tests.fakes.fake_cluster import FakeCluster
 from tests.fakes.fake_volume_files import FakeVolumeFiles
 from tests.statussync.making import RULES, make_class, make_secret_object, make_volume
@@ -27,6 +28,7 @@ class Room:
 
     def __init__(self, cluster: FakeCluster, files: FakeVolumeFiles) -> None:
         volumes, self.queue = VolumeSet(lambda: 0.0), WorkQueue[ObjectKey](clock=lambda: 0.0)
+        self.volumes = volumes
         catalogue = ClassCatalogue(cluster)
         reconciler = Reconciler(
             volumes=volumes,
@@ -91,6 +93,20 @@ def test_a_node_room_that_lost_its_records_costs_no_object_though_status_sync_kn
     assert place.objects() == OURS | OTHERS
     place.room.controller.poll_classes()
     place.room.work()
+    assert place.objects() == OURS | OTHERS
+
+
+def test_while_the_node_room_is_not_heard_what_another_driver_writes_stays() -> None:
+    """Upstream's, beside ours by mistake: it has taken the CSI socket, and mounts what the node room can't know."""
+    place = Place()
+    third = make_volume(pod_name="third", pod_uid="uid-3", class_name="other")
+    key = ObjectKey(STATUS_KIND, "default", "third-default-other")
+    place.room.volumes.unheard()
+    place.cluster.apply(ClusterObject(key=key, manifest=build_status([third], node_id="node-1", synced=None)))
+    place.room.controller.object_changed(key)
+    place.room.work()
+    assert place.objects() == OURS | OTHERS | {key}
+    place.room.hear(VOLUME, OTHER, snapshot=True)
     assert place.objects() == OURS | OTHERS
 
 

@@ -1,5 +1,6 @@
 """The watch of the node room's volumes, over a real socket: snapshot, changes, ends, and nothing that hangs."""
 
+import pathlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_closing_ends_an_ask_that_waits(node: FakeNodeRoom) -> None:
 def test_a_change_whose_message_was_lost_comes_with_the_next_snapshot(node: FakeNodeRoom) -> None:
     seen: list[VolumeChange] = []
     client = VolumesClient(node.socket_path, watch_seconds=0.3)
-    watch = VolumeWatch(client, seen.append)
+    watch = VolumeWatch(client, seen.append, lambda: None)
     stop = threading.Event()
     runner = threading.Thread(target=watch.run, args=(stop,))
     runner.start()
@@ -138,6 +139,23 @@ def test_a_change_whose_message_was_lost_comes_with_the_next_snapshot(node: Fake
         node.put_quietly(quiet)
         wait_until(lambda: quiet in seen[-1].volumes, "the next snapshot has it")
         assert watch.is_connected
+    finally:
+        stop.set()
+        client.close()
+        runner.join(60)
+    assert not runner.is_alive()
+
+
+def test_who_asks_is_told_that_nothing_is_heard(tmp_path: pathlib.Path) -> None:
+    losses: list[None] = []
+    client = VolumesClient(str(tmp_path / "nobody.sock"), watch_seconds=30.0)
+    watch = VolumeWatch(client, lambda _change: None, lambda: losses.append(None))
+    stop = threading.Event()
+    runner = threading.Thread(target=watch.run, args=(stop,))
+    runner.start()
+    try:
+        wait_until(lambda: losses, "it is told")
+        assert not watch.is_connected
     finally:
         stop.set()
         client.close()

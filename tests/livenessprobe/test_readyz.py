@@ -10,7 +10,7 @@ import pytest
 from sscsi.core.room_status import RoomStatus
 from tests.livenessprobe.fake_driver import FakeDriver, says, says_after, serving, silence_at
 from tests.livenessprobe.metrics_text import named
-from tests.livenessprobe.program import Ours, Place, Running, get, metrics, running
+from tests.livenessprobe.program import Answer, Ours, Place, Running, get, metrics, running
 from tests.livenessprobe.rooms import WELL, FakeRoom, fake_room, fake_rooms
 from tests.support.waiting import wait_until
 
@@ -41,16 +41,27 @@ def wait_for_line(program: Running, line: str) -> None:
     )
 
 
+def once_ready(program: Running, target: str = "/readyz") -> Answer:
+    """The answer as soon as it is 200: who is slow to answer the page is not waited for."""
+    answers: list[Answer] = []
+
+    def is_ready() -> bool:
+        answers.append(get(program.address(), target))
+        return answers[-1].status == 200
+
+    wait_until(is_ready, "it is ready")
+    return answers[-1]
+
+
 def test_an_appliance_that_is_well_is_ready(ours: Ours, place: Place) -> None:
     with (
         fake_rooms(place),
         serving(FakeDriver(), place.probe_socket),
         appliance(ours, place, **WITH_REGISTRAR) as program,
     ):
-        plain = get(program.address(), "/readyz")
-        assert (plain.status, plain.body) == (200, "ok")
-        verbose = get(program.address(), "/readyz?verbose")
-        assert (verbose.status, verbose.body) == (200, ALL_WELL)
+        assert once_ready(program).body == "ok"
+        wait_until(lambda: once_ready(program, "/readyz?verbose").body == ALL_WELL, "all is well")
+        verbose = once_ready(program, "/readyz?verbose")
         assert verbose.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
@@ -96,8 +107,7 @@ def test_without_a_registrar_there_is_no_registration_to_wait_for(ours: Ours, pl
         serving(FakeDriver(), place.probe_socket),
         appliance(ours, place) as program,
     ):
-        answer = get(program.address(), "/readyz?verbose")
-        assert answer.status == 200
+        answer = once_ready(program, "/readyz?verbose")
         assert "registration" not in answer.body
         assert "registrar" not in get(program.address(), "/metrics").body
 
@@ -136,11 +146,14 @@ def test_what_is_for_information_fails_nothing(
     with fake_rooms(place) as rooms, serving(FakeDriver(), place.probe_socket):
         rooms[room].status = status
         with appliance(ours, place, **WITH_REGISTRAR) as program:
-            assert get(program.address(), "/readyz").body == "ok"
-            answer = get(program.address(), "/readyz?verbose")
-            assert answer.status == 200
-            bad = [text for text in answer.body.splitlines() if text.startswith("[-]")]
-            assert bad == [f"[-]{line} failed: reason withheld (for information)"]
+            assert once_ready(program).body == "ok"
+
+            def bad() -> list[str]:
+                lines = once_ready(program, "/readyz?verbose").body.splitlines()
+                return [text for text in lines if text.startswith("[-]")]
+
+            expected = [f"[-]{line} failed: reason withheld (for information)"]
+            wait_until(lambda: bad() == expected, f"it tells {expected} and no more")
 
 
 def test_the_reason_stays_in_the_log(ours: Ours, place: Place) -> None:
@@ -148,7 +161,10 @@ def test_the_reason_stays_in_the_log(ours: Ours, place: Place) -> None:
         rooms["registrar"].status = RoomStatus(state="canary", problems=("canary",))
         with appliance(ours, place, **WITH_REGISTRAR) as program:
             assert "canary" not in get(program.address(), "/readyz?verbose").body
-            assert "canary" in program.log
+            wait_until(
+                lambda: get(program.address(), "/readyz").status and "canary" in program.log,
+                "the reason is in the log",
+            )
 
 
 def test_a_check_can_be_left_out(ours: Ours, place: Place) -> None:
@@ -158,9 +174,8 @@ def test_a_check_can_be_left_out(ours: Ours, place: Place) -> None:
         appliance(ours, place, **WITH_REGISTRAR) as program,
     ):
         target = "/readyz?exclude=kubelet-registration"
-        assert get(program.address(), target).body == "ok"
-        answer = get(program.address(), target + "&exclude=nothing&verbose")
-        assert answer.status == 200
+        assert once_ready(program, target).body == "ok"
+        answer = once_ready(program, target + "&exclude=nothing&verbose")
         assert "[+]kubelet-registration excluded: ok\n" in answer.body
         assert 'no matches for "nothing"\n' in answer.body
         assert get(program.address(), "/readyz").status == 500
@@ -296,10 +311,14 @@ def test_the_metrics_tell_which_rooms_answer(ours: Ours, place: Place) -> None:
         fake_room(place, "registrar") as registrar,
         appliance(ours, place, **WITH_REGISTRAR) as program,
     ):
-        samples = metrics(program.address())
-        assert named(samples, "sscsi_room_up", room="node") == 1
-        assert named(samples, "sscsi_room_up", room="statussync") == 0
-        assert named(samples, "sscsi_kubelet_registered") == 1
+        expected = {"node": 1, "statussync": 0, "registrar": 1}
+
+        def as_they_are() -> bool:
+            samples = metrics(program.address())
+            ups = {room: named(samples, "sscsi_room_up", room=room) for room in expected}
+            return ups == expected and named(samples, "sscsi_kubelet_registered") == 1
+
+        wait_until(as_they_are, "it tells who answers")
         registrar.status = RoomStatus(state="waiting for kubelet")
         wait_until(
             lambda: named(metrics(program.address()), "sscsi_kubelet_registered") == 0,

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md quotes texts: the code says each of them."""
+"""docs/troubleshooting.md and docs/kubernetes.md quote texts: the code says each of them."""
 
 import re
 
@@ -6,9 +6,10 @@ import pytest
 
 from sscsi.core import failure_reason, pod_event
 from tests.support import error_texts
-from tests.support.doc_tables import page
+from tests.support.doc_tables import page, table
 
 PAGE = page("troubleshooting.md")
+KUBERNETES = ("## What is amiss with the installation", "## When it does not work")
 WORDS = {*failure_reason.REASONS, *(value for name, value in vars(pod_event).items() if name.isupper())}
 
 
@@ -18,7 +19,8 @@ def first_cells() -> list[str]:
 
 def quotations() -> list[str]:
     """What the first cells quote of this driver; commands are none."""
-    found = [text for cell in first_cells() for text in re.findall("`([^`]+)`", cell)]
+    cells = first_cells() + [row[0] for heading in KUBERNETES for row in table("kubernetes.md", heading)]
+    found = [text for cell in cells for text in re.findall("`([^`]+)`", cell)]
     return sorted({text for text in found if not text.startswith("sscsi ")})
 
 

@@ -39,7 +39,7 @@ class Appliance:
         self._address = address
 
     def page(self) -> str:
-        with urllib.request.urlopen(f"http://{self._address}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://{self._address}/metrics", timeout=60) as answer:
             assert answer.status == 200
             return str(answer.read().decode())
 
@@ -48,9 +48,20 @@ class Appliance:
 
     def wait_for(self, name: str, at_least: float, **labels: str) -> None:
         """Return when the metric has that value: figures are a second old at most."""
-        wait_until(
-            lambda: named(self.samples(), name, **labels) >= at_least, f"{name}{labels} is {at_least:g}"
-        )
+
+        def is_there() -> bool:
+            samples, wanted = self.samples(), labels.items()
+            values = [value for (own, has), value in samples.items() if own == name and has >= set(wanted)]
+            return len(values) == 1 and values[0] >= at_least
+
+        wait_until(is_there, f"{name}{labels} is {at_least:g}")
+
+    def wait_for_rooms(self) -> None:
+        """Return when the page has figures of every room: whoever is slow to answer is not waited for."""
+        for room in ("node", "statussync", "registrar"):
+            self.wait_for("sscsi_room_up", 1, room=room)
+        for name in ("sscsi_volumes", "sync_k8s_secret_total", "sscsi_registrations_total"):
+            wait_until(lambda name=name: f"\n{name}" in self.page(), f"{name} is there")  # type: ignore[misc]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +70,9 @@ def appliance() -> Iterator[Appliance]:
     address = free_address()
     with new_place() as place, supervised(place, f"--metrics-addr={address}") as running:
         running.wait_running()
-        yield Appliance(running, address)
+        one = Appliance(running, address)
+        one.wait_for_rooms()
+        yield one
 
 
 def test_before_any_publish_what_will_be_counted_is_there_with_zero() -> None:
@@ -67,9 +80,7 @@ def test_before_any_publish_what_will_be_counted_is_there_with_zero() -> None:
     address = free_address()
     with new_place() as place, supervised(place, f"--metrics-addr={address}") as running:
         one = Appliance(running, address)
-        for room in ("node", "statussync", "registrar"):
-            one.wait_for("sscsi_room_up", 1, room=room)
-        wait_until(lambda: "sync_k8s_secret_total" in one.page(), "status-sync's figures are there")
+        one.wait_for_rooms()
         samples = one.samples()
     for name in (
         "node_publish_total",

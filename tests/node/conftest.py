@@ -34,6 +34,12 @@ def provider(place: NodePlace) -> Iterator[FakeProvider]:
 
 
 @pytest.fixture
+def classes_soon_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class counts without another question for a tenth of the second that it has in earnest."""
+    monkeypatch.setattr("sscsi.node.room._CLASS_FRESH_SECONDS", 0.1)
+
+
+@pytest.fixture
 def node(place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider) -> Iterator[NodeInProcess]:
     """A node room with upstream's defaults: rotation is off."""
     with room_in_process(place) as node:

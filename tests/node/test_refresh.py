@@ -17,7 +17,7 @@ from tests.support.node_room import NodeInProcess, publish_request, refusal, roo
 from tests.support.volume_state import pod_view
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("classes_soon_stale")]
 
 ROTATION = "--enable-secret-rotation"
 KUBELET_ONLY = "--refresh-between-republishes=false"

@@ -18,7 +18,7 @@ from tests.support.node_place import NodePlace
 from tests.support.node_room import NodeInProcess, room_in_process
 from tests.support.volume_state import pod_view
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("classes_soon_stale")]
 
 FLAGS = (
     "--enable-secret-rotation",
@@ -72,7 +72,7 @@ def remove_socket(stage: Stage) -> None:
 
 def forget_fresh_class() -> None:
     """Wait as long as the room goes by a class without asking again."""
-    threading.Event().wait(1.1)
+    threading.Event().wait(0.15)
 
 
 def remove_class(stage: Stage) -> None:

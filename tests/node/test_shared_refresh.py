@@ -20,7 +20,7 @@ from tests.support.node_room import NodeInProcess, publish_request, room_in_proc
 from tests.support.volume_state import pod_view
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("classes_soon_stale")]
 
 SHARED = {"secrets-store.csi.k8s.io/share-provider-calls": "true"}
 TOKENS = "csi.storage.k8s.io/serviceAccount.tokens"

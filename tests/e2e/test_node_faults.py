@@ -24,7 +24,7 @@ def test_kubelet_that_starts_anew_keeps_every_volume(
         assert pod.mounts() == before
     driver.wait_ready()
     # Kubelet knows the old one, and the new one.
-    assert pod.read() == "secret"
+    pod.wait_content("secret")
     assert pod.mounts() == before
     with figures.timed("the next pod Ready"):
         another = namespace.add_pod("another")
@@ -51,7 +51,7 @@ def test_after_a_loss_of_power_pods_have_their_volumes_again(
             one.wait_restarted()
             one.wait_ready()
     for one in pods:
-        assert one.read() == "from-a-file"
+        one.wait_content("from-a-file")
         assert len(one.mounts()) == 1
         one.delete()
 

@@ -1,6 +1,7 @@
 """What users of the driver write: classes, pods and Deployments with volumes, in a namespace of the test's own."""
 
 import base64
+import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -150,12 +151,14 @@ class AppPod:
         return self.run("cat", f"{MOUNTS}/{class_name}/{name}")
 
     def wait_content(self, content: str, *, name: str = "foo", class_name: str = "app") -> None:
-        """Return once the pod's container reads this."""
-        wait_until(
-            lambda: self.read(name, class_name=class_name) == content,
-            f"{self.name} reads {content}",
-            seconds=SECONDS,
-        )
+        """Return once the pod's container reads this; kubelet, which runs commands in it, may have to start first."""
+
+        def reads() -> bool:
+            with contextlib.suppress(AssertionError):
+                return self.read(name, class_name=class_name) == content
+            return False
+
+        wait_until(reads, f"{self.name} reads {content}", seconds=SECONDS)
 
     def restarts(self) -> int:
         """Of its container."""

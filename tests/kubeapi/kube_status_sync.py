@@ -52,6 +52,12 @@ class KubeStatusSync(StatusSync):
         uid = make_pod(self.kube_api, self.namespace, name, owners=owners, node=self.node_name)
         return self.publish(pod_name=name, pod_uid=uid, **changes)
 
+    def hear(self) -> None:
+        """Return when it knows what the node room has: what comes sooner is done, but may take a write more."""
+        wait_until(
+            lambda: self.status().facts["snapshot_seen"] == "true", "the node room has told what it has"
+        )
+
     def settle(self, volumes: int) -> None:
         """Return when so many volumes are known, and nothing is left to do for them."""
 

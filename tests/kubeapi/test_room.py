@@ -89,6 +89,7 @@ def test_a_secret_is_there_when_ensure_secrets_answers_and_the_status_object_say
 ) -> None:
     put_class(room.kube_api, room.namespace, "app", WITH_SECRET)
     room.start()
+    room.hear()
     volume = room.publish_pod(owners=(replica_set(),))
     assert room.ensure(volume) == []
     secret = room.secret("db")
@@ -104,6 +105,7 @@ def test_a_secret_is_there_when_ensure_secrets_answers_and_the_status_object_say
 def test_the_status_object_of_a_pod_without_owners_owns_the_secret(room: KubeStatusSync) -> None:
     put_class(room.kube_api, room.namespace, "app", WITH_SECRET)
     room.start()
+    room.hear()
     volume = room.publish_pod()
     assert room.ensure(volume) == []
     room.node.put(volume)
@@ -120,6 +122,7 @@ def test_the_status_object_of_a_pod_without_owners_owns_the_secret(room: KubeSta
 def test_a_class_that_changes_has_its_secret_follow(room: KubeStatusSync) -> None:
     put_class(room.kube_api, room.namespace, "app", WITH_SECRET)
     room.start()
+    room.hear()
     volume = room.publish_pod(owners=(replica_set(),))
     room.node.put(volume)
     wait_until(lambda: room.secret("db") is not None, "the Secret is made")

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.support import leftovers
@@ -26,6 +27,14 @@ if not os.environ.keys() & {"LOGNAME", "USER"}:
 # A script's background job inherits that it is ignored, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# An example may take long on a busy machine; how long says nothing about the code.
+hypothesis.settings.register_profile(
+    "busy machine",
+    hypothesis.settings.default,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("busy machine")
 own_mounts()
 leftovers.adopt_orphans()
 

@@ -15,7 +15,7 @@ from tests.support.appliance_place import DRIVER, SSCSI, AppliancePlace, started
 from tests.support.supervised import programs_of
 from tests.support.waiting import wait_until
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 
 
 class ClusterPlace(AppliancePlace):

@@ -37,7 +37,7 @@ def csi_node(cluster: RealCluster) -> Iterator[CsiNode]:
 @pytest.fixture
 def place(cluster: RealCluster, csi_node: CsiNode) -> Iterator[ClusterPlace]:
     """A place on a node whose kubelet does not know the driver, or not any more."""
-    wait_until(lambda: not csi_node.lists_driver, "kubelet has forgotten the driver", seconds=30.0)
+    wait_until(lambda: not csi_node.lists_driver, "kubelet has forgotten the driver")
     with new_cluster_place(cluster) as made:
         yield made
 

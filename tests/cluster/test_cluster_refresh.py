@@ -33,7 +33,7 @@ HOURLY = {INTERVAL: "1h"}
 
 @pytest.fixture(scope="module")
 def stage(cluster: RealCluster, csi_node: CsiNode) -> Iterator[RefreshStage]:
-    wait_until(lambda: not csi_node.lists_driver, "kubelet has forgotten the driver", seconds=30.0)
+    wait_until(lambda: not csi_node.lists_driver, "kubelet has forgotten the driver")
     with refresh_stage(cluster) as made:
         yield made
 

@@ -67,7 +67,7 @@ def test_kubelets_refusal_is_told_in_its_own_words_and_tried_again_less_and_less
         running(place, SSCSI_KUBELET_REGISTRATION_PATH=_NOBODYS_SOCKET) as appliance,
     ):
         registrar = pid_of(appliance, "registrar")
-        wait_until(lambda: len(published) == 4, "it is published for the fourth time", seconds=30.0)
+        wait_until(lambda: len(published) == 4, "it is published for the fourth time")
         status = place.status()
         assert status.code == 1
         assert not status.registration["registered"]

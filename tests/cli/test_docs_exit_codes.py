@@ -78,7 +78,7 @@ def call(program: str, case: Call, environ: dict[str, str] | None = None) -> int
         env={"PATH": os.environ["PATH"], "SSCSI_RUN_DIR": NOWHERE, **(environ or {}), **dict(case.variables)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert "Traceback" not in answer.stderr

@@ -65,7 +65,7 @@ class ClusterPlace(AppliancePlace):
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         return Status(result.returncode, json.loads(result.stdout))

@@ -35,7 +35,7 @@ def run(*command: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=60,
         env=clean_environ(environ),
     )
 

@@ -50,7 +50,7 @@ def running(*flags: str) -> Iterator[subprocess.Popen[str]]:
 def test_a_signal_stops_a_room_with_code_0(number: signal.Signals) -> None:
     with running() as process:
         process.send_signal(number)
-        output, log = process.communicate(timeout=30)
+        output, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert output == "stopping\n"
     assert f'"asked to stop" signal_name="{number.name}"' in log
@@ -112,7 +112,7 @@ def test_the_text_of_an_exception_is_nowhere(then: str, code: int, as_json: bool
     else:
         with running(*flags) as process:
             process.kill()
-            output, log = process.communicate(timeout=30)
+            output, log = process.communicate(timeout=60)
         returncode = process.returncode
     assert returncode == code
     assert "canary" not in output + log

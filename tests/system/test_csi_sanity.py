@@ -63,7 +63,7 @@ def run_suite(program: str, place: NodePlace) -> tuple[str, list[dict[str, Any]]
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
     with open(f"{scratch}/report.json", encoding="utf-8") as file:

@@ -15,7 +15,7 @@ from tests.cluster.csi_node import CsiNode
 from tests.cluster.figures import Figures
 from tests.cluster.real_cluster import KUBELET_ROOT, RealCluster
 from tests.e2e import upstream as upstreams
-from tests.e2e.driver import DAEMON_SET, NAMESPACE, ROTATION, SECONDS, Driver
+from tests.e2e.driver import DAEMON_SET, NAMESPACE, PYTHON, ROTATION, SECONDS, Driver
 from tests.e2e.node import Node
 from tests.e2e.store import Store
 from tests.e2e.upstream import Upstream
@@ -92,6 +92,16 @@ def records(cluster: RealCluster) -> list[str]:
     return cluster.on_node("ls", RECORDS).split()
 
 
+def failing(driver: Driver) -> list[str]:
+    """The checks of `sscsi doctor` that fail."""
+    program = (
+        "import subprocess, sys; "
+        "sys.stdout.buffer.write(subprocess.run(['sscsi', 'doctor', '--json'], stdout=-1).stdout)"
+    )
+    findings = json.loads(driver.run(PYTHON, "-c", program))["findings"]
+    return [found["check"] for found in findings if found["outcome"] == "fail"]
+
+
 def wait_owners(namespace: Namespace, *kinds: str) -> None:
     """Return once the Secret has owners of these kinds, and no others."""
     wait_until(
@@ -122,6 +132,7 @@ def test_what_upstream_mounted_is_refreshed_told_of_and_taken_away_by_us(
 
     with figures.timed("our manifests applied over upstream's -> registered"):
         upstream.give_back(*ROTATION)
+    assert failing(driver) == []
     # It goes before we have heard of it from kubelet.
     with figures.timed("a pod of upstream's deleted"):
         early.delete()
@@ -183,7 +194,7 @@ def test_what_we_mounted_is_refreshed_told_of_and_taken_away_by_upstream(
     deployment.wait_available()
     wait_until(lambda: len(namespace.statuses()) == 4, "the status objects are there", seconds=SECONDS)
 
-    upstream.take_over()
+    upstream.take_over(definitions=False)
     with figures.timed("a pod of ours deleted by upstream"):
         early.delete()
     store.put(**{OBJECT: "second"})
@@ -195,7 +206,7 @@ def test_what_we_mounted_is_refreshed_told_of_and_taken_away_by_upstream(
             f"{pod.name} is told of",
             seconds=SECONDS,
         )
-        # Upstream's definition of the kind has no place for it.
+        # Upstream writes the status whole, and knows no conditions.
         assert refreshed(status_of(namespace, pod)) == ""
         assert pod.restarts() == 0
     namespace.wait_secret("synced", "second")
@@ -210,6 +221,36 @@ def test_what_we_mounted_is_refreshed_told_of_and_taken_away_by_upstream(
     watcher.wait_content("third", name=OBJECT)
     assert watcher.seen() == ["first", "second", "third"]
     assert watcher.restarts() == 0
+    watcher.delete()
+    wait_nothing_left(namespace, driver)
+
+
+def test_while_upstreams_other_daemonset_has_the_node_we_wait_and_say_so(
+    namespace: Namespace, store: Store, driver: Driver, upstream: Upstream, figures: Figures
+) -> None:
+    """As after `kubectl apply` of ours where upstream's chart is installed: names and labels differ, sockets don't."""
+    namespace.add_class(objects=OBJECT)
+    store.put(**{OBJECT: "first"})
+    watcher = add_watcher(namespace)
+    with upstream.beside_ours():
+        wait_until(
+            lambda: not driver.status()["healthy"], "ours says that something is amiss", seconds=SECONDS
+        )
+        reasons = driver.status()["reasons"]
+        assert any("a live server of another program answers" in reason for reason in reasons)
+        assert "registration" in failing(driver)
+        other = namespace.add_pod("other")
+        assert other.read(OBJECT) == "first"
+        # Upstream's object for it, which is none of ours to remove.
+        assert status_of(namespace, other)["objects"] == versions("first")
+    with figures.timed("upstream's DaemonSet deleted -> ours serves"):
+        driver.wait_ready()
+    store.put(**{OBJECT: "second"})
+    republish(namespace)
+    watcher.wait_content("second", name=OBJECT)
+    other.wait_content("second", name=OBJECT)
+    other.delete()
+    assert watcher.seen() == ["first", "second"]
     watcher.delete()
     wait_nothing_left(namespace, driver)
 

@@ -8,16 +8,18 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tests.cluster.csi_node import CsiNode
 from tests.e2e import oci_archive, upstream_build
 from tests.e2e.driver import CONTAINER, DAEMON_SET, NAMESPACE, ROTATION, SECONDS, Driver, write_kustomization
 from tests.e2e.node import Node
-from tests.e2e.upstream_manifests import IMAGE, SIDECARS, manifests
+from tests.e2e.upstream_manifests import IMAGE, SIDECARS, daemon_set, manifests
 from tests.support.checkout import ROOT
 from tests.support.require import require
 
+# Its pods' label in upstream's chart.
+_CHART = "secrets-store-csi-driver"
 _ENTRY_POINT = f"/{upstream_build.PROGRAM}"
 # It misses calls that come sooner after a change.
 _ROTATION = ("--enable-secret-rotation=true", "--rotation-poll-interval=1s")
@@ -32,13 +34,14 @@ class Upstream:
         self._driver = driver
         self._csi_node = csi_node
 
-    def take_over(self) -> None:
-        """Apply upstream's manifests over ours, with rotation."""
-        with open(os.path.join(ROOT, "tests", "e2e", "upstream_sidecars.py"), encoding="utf-8") as file:
-            objects = manifests(*_ROTATION, program=file.read())
-        document = {"apiVersion": "v1", "kind": "List", "items": objects}
+    def take_over(self, *, definitions: bool = True) -> None:
+        """Apply upstream's manifests over ours, with rotation; without `definitions` ours stay, as after Helm's rollback."""
+        objects = manifests(*_ROTATION, program=_sidecars())
         with self._new_registration():
-            self._cluster.kubectl("apply", "--filename=-", stdin=json.dumps(document))
+            self._apply(
+                [found for found in objects if definitions or found["kind"] != "CustomResourceDefinition"]
+            )
+        self._driver.wait_ready()
         assert self.containers() == ["node-driver-registrar", CONTAINER, "liveness-probe"]
 
     def give_back(self, *arguments: str) -> None:
@@ -50,6 +53,19 @@ class Upstream:
         assert self.containers() == [CONTAINER]
         self._driver.wait_ready()
 
+    @contextlib.contextmanager
+    def beside_ours(self) -> Iterator[None]:
+        """In here there is a DaemonSet of upstream's, too, with the names of its chart; it takes the node's sockets."""
+        name = f"upstream-{_CHART}"
+        with self._new_registration():
+            self._apply(daemon_set(*_ROTATION, program=_sidecars(), name=name, app=_CHART))
+        try:
+            yield
+        finally:
+            self._kubectl(
+                "delete", "daemonset", name, f"--timeout={SECONDS / 2:.0f}s", "--cascade=foreground"
+            )
+
     def containers(self) -> list[str]:
         """Of the driver's pods, as the DaemonSet has them."""
         jsonpath = "--output=jsonpath={.spec.template.spec.containers[*].name}"
@@ -59,12 +75,15 @@ class Upstream:
         """Of the driver's own container."""
         return self._kubectl("logs", self._driver.pod(), f"--container={CONTAINER}")
 
+    def _apply(self, objects: Sequence[object]) -> None:
+        document = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self._cluster.kubectl("apply", "--filename=-", stdin=json.dumps(document))
+
     @contextlib.contextmanager
     def _new_registration(self) -> Iterator[None]:
         begun = time.monotonic()
         yield
         self._csi_node.wait_listed(since=self._csi_node.wait_unlisted(since=begun))
-        self._kubectl("rollout", "status", f"daemonset/{DAEMON_SET}", f"--timeout={SECONDS:.0f}s")
 
     def _kubectl(self, *arguments: str) -> str:
         return self._cluster.kubectl(f"--namespace={NAMESPACE}", *arguments)
@@ -104,6 +123,11 @@ def import_image(node: Node) -> None:
         config = {"Entrypoint": [_ENTRY_POINT], "Env": ["PATH=/bin"]}
         oci_archive.write(archive, rootfs=rootfs, config=config, name=IMAGE, architecture=architecture)
         node.import_image(archive)
+
+
+def _sidecars() -> str:
+    with open(os.path.join(ROOT, "tests", "e2e", "upstream_sidecars.py"), encoding="utf-8") as file:
+        return file.read()
 
 
 def _libraries(*programs: str) -> list[str]:

@@ -37,14 +37,19 @@ def manifests(*arguments: str, program: str) -> list[Any]:
         *(upstream_shape(crd) for crd in documents(CRDS)),
         *_rights(),
         _csi_driver(),
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": SIDECARS, "namespace": NAMESPACE},
-            "data": {"sidecars.py": program},
-        },
-        _daemon_set((*_ARGUMENTS, *arguments)),
+        *daemon_set(*arguments, program=program),
     ]
+
+
+def daemon_set(*arguments: str, program: str, name: str = DAEMON_SET, app: str = DAEMON_SET) -> list[Any]:
+    """The DaemonSet, whose pods have the label `app`, and the ConfigMap that it needs."""
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": SIDECARS, "namespace": NAMESPACE},
+        "data": {"sidecars.py": program},
+    }
+    return [config_map, _daemon_set((*_ARGUMENTS, *arguments), name=name, labels={"app": app})]
 
 
 def _csi_driver() -> object:
@@ -102,12 +107,11 @@ def _rule(group: str, resource: str, verbs: Sequence[str]) -> dict[str, list[str
     return {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
 
 
-def _daemon_set(arguments: Sequence[str]) -> object:
-    labels = {"app": DAEMON_SET}
+def _daemon_set(arguments: Sequence[str], *, name: str, labels: Mapping[str, str]) -> object:
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
-        "metadata": {"name": DAEMON_SET, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
             "selector": {"matchLabels": labels},
             "template": {

@@ -40,6 +40,13 @@ def classes_soon_stale(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth of a circuit's first pause, and a tenth of the time after which a failure that passes is told."""
+    monkeypatch.setattr("sscsi.node.provider_gates._FIRST_PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr("sscsi.node.refresh_failures.LASTING_SECONDS", 1.0)
+
+
+@pytest.fixture
 def node(place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider) -> Iterator[NodeInProcess]:
     """A node room with upstream's defaults: rotation is off."""
     with room_in_process(place) as node:

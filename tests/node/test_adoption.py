@@ -64,6 +64,7 @@ class TestUpstreamsVolume:
         record = place.record()
         assert (record.adopted, record.object_versions) == (False, (("secret", "v1"),))
 
+    @pytest.mark.usefixtures("short_patience")
     def test_its_provider_is_spared_while_it_is_away_though_no_record_names_it(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:

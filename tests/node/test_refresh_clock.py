@@ -278,6 +278,7 @@ class TestFailures:
             wait_until(lambda: volumes(node)[0].last_error == "", "it recovers")
             assert (volumes(node)[0].failing_since, volumes(node)[0].failure_reason) == (0, "")
 
+    @pytest.mark.usefixtures("short_patience")
     def test_a_provider_that_is_away_is_asked_in_growing_steps_and_then_hardly_at_all(
         self, place: NodePlace, status_sync: FakeStatusSync, provider: FakeProvider
     ) -> None:
@@ -296,9 +297,7 @@ class TestFailures:
             assert any("its circuit is open" in problem for problem in status.problems)
             calls = len(provider.requests)
             provider.error = None
-            wait_until(
-                lambda: not any(volume.last_error for volume in volumes(node)), "all recover", seconds=30
-            )
+            wait_until(lambda: not any(volume.last_error for volume in volumes(node)), "all recover")
             assert len(provider.requests) >= calls + 30
 
     def test_what_passes_in_moments_is_counted_and_told_to_nobody(

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -31,9 +31,32 @@ ROTATION = ("--enable-secret-rotation=true", f"--rotation-poll-interval={INTERVA
 class Driver:
     """The one pod of the DaemonSet."""
 
-    def __init__(self, cluster: RealCluster, csi_node: CsiNode) -> None:
+    def __init__(self, cluster: RealCluster, csi_node: CsiNode, kustomization: str) -> None:
         self._cluster = cluster
         self._csi_node = csi_node
+        self._kustomization = kustomization
+
+    def install(self) -> None:
+        """Apply the kustomization, whatever of it is there; return once the driver is at work."""
+        self._cluster.kubectl("apply", "--kustomize", self._kustomization)
+        self.wait_ready()
+
+    def wait_unused(self) -> None:
+        """Return once no pod has a CSI volume."""
+        wait_until(lambda: not _volumes_of_pods(self._cluster), "all volumes are gone", seconds=SECONDS)
+
+    def uninstall(self) -> None:
+        """Delete what the kustomization has; return once kubelet knows."""
+        self._cluster.kubectl(
+            "delete", "--kustomize", self._kustomization, "--timeout=80s", "--ignore-not-found"
+        )
+        self.wait_forgotten()
+
+    def wait_forgotten(self) -> None:
+        """Return once kubelet knows that the driver is gone."""
+        wait_until(
+            lambda: not self._csi_node.lists_driver, "kubelet has forgotten the driver", seconds=SECONDS
+        )
 
     def pod(self) -> str:
         """The pod that runs and is not about to go."""
@@ -67,12 +90,23 @@ class Driver:
 
     def status(self) -> dict[str, Any]:
         """What `sscsi status --json` says in the container, whatever it thinks of it."""
-        program = (
-            "import subprocess, sys; "
-            "sys.stdout.buffer.write(subprocess.run(['sscsi', 'status', '--json'], stdout=-1).stdout)"
-        )
-        document: dict[str, Any] = json.loads(self.run(PYTHON, "-c", program))
+        document: dict[str, Any] = json.loads(self._says("status", "--json"))
         return document
+
+    def doctor(self) -> dict[str, Any]:
+        """What `sscsi doctor --json` finds in the container."""
+        document: dict[str, Any] = json.loads(self._says("doctor", "--json"))
+        return document
+
+    def patch(self, *operations: Mapping[str, str]) -> None:
+        """Change the DaemonSet by operations of a JSON patch (RFC 6902); return once that is rolled out."""
+        self._kubectl("patch", f"daemonset/{DAEMON_SET}", "--type=json", f"--patch={json.dumps(operations)}")
+        self.wait_ready()
+
+    def manifest(self) -> dict[str, Any]:
+        """The DaemonSet."""
+        found: dict[str, Any] = json.loads(self._kubectl("get", f"daemonset/{DAEMON_SET}", "--output=json"))
+        return found
 
     def volumes(self) -> list[dict[str, Any]]:
         """The volumes that it has."""
@@ -86,6 +120,14 @@ class Driver:
 
     def log(self) -> str:
         return self._kubectl("logs", self.pod(), f"--container={CONTAINER}")
+
+    def _says(self, *arguments: str) -> str:
+        # kubectl fails with the command that it runs.
+        program = (
+            "import subprocess, sys; "
+            f"sys.stdout.buffer.write(subprocess.run({['sscsi', *arguments]!r}, stdout=-1).stdout)"
+        )
+        return self.run(PYTHON, "-c", program)
 
     def _pods(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = json.loads(
@@ -102,17 +144,15 @@ def installed(cluster: RealCluster, csi_node: CsiNode) -> Iterator[Driver]:
     """The driver from deploy/ with the file provider, the right to make Secrets, and rotation."""
     with tempfile.TemporaryDirectory(prefix="sscsi-e2e.") as directory:
         write_kustomization(directory, arguments=ROTATION)
-        cluster.kubectl("apply", "--kustomize", directory)
-        driver = Driver(cluster, csi_node)
+        driver = Driver(cluster, csi_node, directory)
         try:
-            driver.wait_ready()
+            driver.install()
             yield driver
         finally:
-            wait_until(lambda: not _volumes_of_pods(cluster), "all volumes are gone", seconds=SECONDS)
+            driver.wait_unused()
             # Shown with a test that fails.
             print(cluster.kubectl("logs", f"--namespace={NAMESPACE}", f"--selector={SELECTOR}", "--tail=-1"))
-            cluster.kubectl("delete", "--kustomize", directory, "--timeout=80s", "--ignore-not-found")
-            wait_until(lambda: not csi_node.lists_driver, "kubelet has forgotten the driver", seconds=SECONDS)
+            driver.uninstall()
 
 
 def _volumes_of_pods(cluster: RealCluster) -> list[str]:
@@ -138,10 +178,12 @@ def write_kustomization(directory: str, *, arguments: Sequence[str] = ()) -> Non
         secrets = file.read()
     with open(os.path.join(directory, "secrets.yaml"), "w", encoding="utf-8") as file:
         file.write(secrets)
-    kustomization = {
+    kustomization: dict[str, Any] = {
         "resources": [base, "secrets.yaml"],
         "components": [f"{base}/overlays/file-provider"],
-        "patches": [{"target": {"kind": "DaemonSet", "name": DAEMON_SET}, "patch": json.dumps(patch)}],
     }
+    if patch:
+        target = {"kind": "DaemonSet", "name": DAEMON_SET}
+        kustomization["patches"] = [{"target": target, "patch": json.dumps(patch)}]
     with open(os.path.join(directory, "kustomization.yaml"), "w", encoding="utf-8") as file:
         json.dump(kustomization, file)

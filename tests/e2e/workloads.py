@@ -71,10 +71,14 @@ class Namespace:
                 "spec": pod_spec(self.cluster, *(classes or ("app",))),
             }
         )
-        pod = AppPod(self, name)
+        pod = self.pod(name)
         if wait:
             pod.wait_ready()
         return pod
+
+    def pod(self, name: str) -> "AppPod":
+        """A pod that was made."""
+        return AppPod(self, name)
 
     def add_deployment(
         self, name: str, *, replicas: int, class_name: str = "app", secret: str = ""

@@ -39,14 +39,6 @@ def pack(out: str, *, rootfs: str, name: str = NAME) -> str:
     return oci_archive.write(out, rootfs=rootfs, config=config, name=name, architecture=architecture)
 
 
-def build(out: str, *, name: str = NAME) -> str:
-    """Make the root file system and the archive `out`; returns the digest of the image. Raises CalledProcessError."""
-    with tempfile.TemporaryDirectory(prefix="sscsi-image.") as scratch:
-        rootfs = os.path.join(scratch, "rootfs")
-        lay_out(rootfs)
-        return pack(out, rootfs=rootfs, name=name)
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -55,7 +47,10 @@ def main() -> None:
     parser.add_argument("out", metavar="OUT.tar")
     parser.add_argument("--name", default=NAME, help="the image's name with its tag (%(default)s)")
     options = parser.parse_args()
-    print(build(options.out, name=options.name), options.name)
+    with tempfile.TemporaryDirectory(prefix="sscsi-image.") as scratch:
+        rootfs = os.path.join(scratch, "rootfs")
+        lay_out(rootfs)
+        print(pack(options.out, rootfs=rootfs, name=options.name), options.name)
 
 
 if __name__ == "__main__":

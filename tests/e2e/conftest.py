@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -38,16 +39,26 @@ def csi_node(cluster: RealCluster) -> Iterator[CsiNode]:
 
 
 @pytest.fixture(scope="session")
-def node(cluster: RealCluster) -> Node:
+def away() -> Iterator[str]:
+    """A directory far from this checkout."""
+    with tempfile.TemporaryDirectory(prefix="sscsi-", dir="/tmp") as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def rootfs(away: str) -> str:
+    """The image's root file system, as deploy/Containerfile has it made."""
+    return laid_out(f"{away}/rootfs")
+
+
+@pytest.fixture(scope="session")
+def node(cluster: RealCluster, rootfs: str, away: str) -> Node:
     """The node, which has the image of this checkout."""
     made = Node(cluster, containerd=containerd_from(os.environ))
-    with tempfile.TemporaryDirectory(prefix="sscsi-e2e.", dir="/tmp") as directory:
-        archive = os.path.join(directory, "image.tar")
-        try:
-            build_image.build(archive)
-        except subprocess.CalledProcessError as error:
-            lacking("pypi", reason=f"the image can't be made: {error}")
-        made.import_image(archive)
+    archive = os.path.join(away, "image.tar")
+    build_image.pack(archive, rootfs=rootfs)
+    made.import_image(archive)
+    os.unlink(archive)
     return made
 
 
@@ -87,6 +98,17 @@ def figures(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) 
     with capsys.disabled():
         for line in made.lines:
             print(f"\n  {line}", end="")
+
+
+def laid_out(directory: str) -> str:
+    """Make the image's root file system there; the running test ends here, visibly, where that can't be."""
+    if not (shutil.which("apt-get") and os.path.exists(build_image.PYTHON)):
+        pytest.skip("the image's root file system is made on Debian bookworm, with its python3.11")
+    try:
+        build_image.lay_out(directory)
+    except subprocess.CalledProcessError as error:
+        lacking("pypi", reason=f"the root file system can't be made: {error}")
+    return directory
 
 
 @contextlib.contextmanager

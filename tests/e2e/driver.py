@@ -76,7 +76,7 @@ class Driver:
 
     def wait_ready(self) -> None:
         """Return once the DaemonSet is rolled out, and kubelet has the driver."""
-        self._kubectl("rollout", "status", f"daemonset/{DAEMON_SET}", f"--timeout={SECONDS:.0f}s")
+        self._kubectl("rollout", "status", f"daemonset/{DAEMON_SET}", "--timeout=80s")
         wait_until(lambda: self._csi_node.lists_driver, "kubelet has the driver", seconds=SECONDS)
 
     def roll_over(self) -> None:

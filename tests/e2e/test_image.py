@@ -7,19 +7,16 @@ skipped, and say so. SSCSI_FULL_SWEEP=1 makes it twice, to see that it is the sa
 import importlib.metadata
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 
 import pytest
 
 import sscsi
 from tests.e2e import build_image, containerfile
+from tests.e2e.conftest import laid_out
 from tests.support.checkout import ROOT, console_scripts, setup_cfg
-from tests.support.require import lacking
 
 MEBIBYTE = 1 << 20
 # On top of the base, which is Debian's part.
@@ -46,28 +43,6 @@ print(count)
 def read(path: str) -> str:
     with open(path, encoding="utf-8") as file:
         return file.read()
-
-
-@pytest.fixture(scope="module")
-def away() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="sscsi-", dir="/tmp") as directory:
-        yield directory
-
-
-@pytest.fixture(scope="module")
-def rootfs(away: str) -> str:
-    """The root file system, as deploy/Containerfile has it made."""
-    return lay_out(f"{away}/rootfs")
-
-
-def lay_out(directory: str) -> str:
-    if not (shutil.which("apt-get") and os.path.exists(build_image.PYTHON)):
-        pytest.skip("the image's root file system is made on Debian bookworm, with its python3.11")
-    try:
-        build_image.lay_out(directory)
-    except subprocess.CalledProcessError as error:
-        lacking("pypi", reason=f"the root file system can't be made: {error}")
-    return directory
 
 
 def files(directory: str) -> list[str]:
@@ -204,7 +179,7 @@ class TestArchive:
 
     @pytest.mark.skipif(not _FULL, reason="takes half a minute: SSCSI_FULL_SWEEP=1")
     def test_the_same_checkout_gives_the_same_bytes(self, rootfs: str, away: str) -> None:
-        again = lay_out(f"{away}/elsewhere/under/another/name")
+        again = laid_out(f"{away}/elsewhere/under/another/name")
         digests = {build_image.pack(f"{away}/x.tar", rootfs=directory) for directory in (rootfs, again)}
         assert len(digests) == 1
 

@@ -35,12 +35,8 @@ def test_missing_propagation_is_named_to_the_pod_in_the_log_and_by_the_doctor(
 ) -> None:
     namespace.add_class(provider="file")
     kept = namespace.add_pod("kept")
-    field = f"/spec/template/spec/containers/0/volumeMounts/{place_of_pods(driver)[0]}/mountPropagation"
-    driver.patch({"op": "remove", "path": field})
-    try:
+    with patched(driver, propagation="None"):
         assert_told(namespace, driver, "Bidirectional")
-    finally:
-        driver.patch({"op": "add", "path": field, "value": "Bidirectional"})
     with figures.timed("Ready after it was mended"):
         namespace.pod("told").wait_ready()
     assert kept.read() == namespace.pod("told").read() == "from-a-file"
@@ -52,16 +48,9 @@ def test_a_wrong_kubelet_root_is_named_to_the_pod_in_the_log_and_by_the_doctor(
     namespace: Namespace, driver: Driver, figures: Figures
 ) -> None:
     namespace.add_class(provider="file")
-    mount, volume = place_of_pods(driver)
-    fields = (
-        f"/spec/template/spec/containers/0/volumeMounts/{mount}/mountPath",
-        f"/spec/template/spec/volumes/{volume}/hostPath/path",
-    )
-    driver.patch(*({"op": "replace", "path": field, "value": "/var/lib/other/pods"} for field in fields))
-    try:
+    # As kubelet's pods, it is on a mount that is shared: else the runtime would refuse the container.
+    with patched(driver, path=f"{KUBELET_ROOT}/other/pods"):
         assert_told(namespace, driver, KUBELET_ROOT)
-    finally:
-        driver.patch(*({"op": "replace", "path": field, "value": _PODS} for field in fields))
     with figures.timed("Ready after it was mended"):
         namespace.pod("told").wait_ready()
     assert namespace.pod("told").read() == "from-a-file"
@@ -75,6 +64,30 @@ def test_a_csidriver_of_another_shape_is_named_in_the_log_and_by_the_doctor(
         wait_until(lambda: "podInfoOnMount is not true" in driver.log(), "the log says so", seconds=SECONDS)
         assert any("podInfoOnMount is not true" in found for found in failures(driver))
     assert not any("podInfoOnMount" in found for found in failures(driver))
+
+
+@contextlib.contextmanager
+def patched(driver: Driver, *, path: str = _PODS, propagation: str = "Bidirectional") -> Iterator[None]:
+    """The DaemonSet has kubelet's pods from another path, or with other propagation, in here."""
+
+    def patch(path: str, propagation: str) -> None:
+        spec = driver.manifest()["spec"]["template"]["spec"]
+        mount, volume = (
+            [one["name"] for one in entries].index("mountpoint-dir")
+            for entries in (spec["containers"][0]["volumeMounts"], spec["volumes"])
+        )
+        field = f"/spec/template/spec/containers/0/volumeMounts/{mount}"
+        driver.patch(
+            {"op": "replace", "path": f"{field}/mountPath", "value": path},
+            {"op": "replace", "path": f"{field}/mountPropagation", "value": propagation},
+            {"op": "replace", "path": f"/spec/template/spec/volumes/{volume}/hostPath/path", "value": path},
+        )
+
+    try:
+        patch(path, propagation)
+        yield
+    finally:
+        patch(_PODS, "Bidirectional")
 
 
 @contextlib.contextmanager
@@ -108,11 +121,3 @@ def failures(driver: Driver) -> list[str]:
         for finding in driver.doctor()["findings"]
         if finding["outcome"] == "fail"
     ]
-
-
-def place_of_pods(driver: Driver) -> tuple[int, int]:
-    """Which volumeMount and which volume of the DaemonSet has kubelet's pods."""
-    spec = driver.manifest()["spec"]["template"]["spec"]
-    mounts, volumes = spec["containers"][0]["volumeMounts"], spec["volumes"]
-    name = "mountpoint-dir"
-    return [one["name"] for one in mounts].index(name), [one["name"] for one in volumes].index(name)

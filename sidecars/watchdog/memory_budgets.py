@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from sscsi.core.byte_size import format_size, parse_size
 
 # Measured: node 200 MiB under a hundred answers of 4 MiB at once, status-sync 60 with the Kubernetes client,
-# registrar and liveness probe 20. Five times that and more for the unforeseen: a budget is there to end a leak before
-# the kernel ends the whole container, and never to end a program that works. RSS, where PSS can't be read, has room.
+# registrar and liveness probe 20. Twice that and more for the unforeseen, and each below the container's limit of
+# deploy/daemonset.yaml: a budget is there to end a leak before the kernel ends the whole container, and never to end a
+# program that works. RSS, where PSS can't be read, has room.
 DEFAULT_BUDGETS: Mapping[str, int | None] = {
     "livenessprobe": 128 * 2**20,
-    "node": 768 * 2**20,
-    "provider-file": 512 * 2**20,
+    "node": 384 * 2**20,
+    "provider-file": 256 * 2**20,
     "registrar": 96 * 2**20,
-    "statussync": 384 * 2**20,
+    "statussync": 256 * 2**20,
     "watchdog": 96 * 2**20,
 }
 MEASUREMENTS = 3

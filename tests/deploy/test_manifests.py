@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 import sscsi
+from sidecars.watchdog.memory_budgets import DEFAULT_BUDGETS
 from sscsi.cli import environment
 from sscsi.cli.settings import KUBELET_REGISTRATION_PATH, SETTINGS
+from sscsi.core.byte_size import parse_size
 from sscsi.node.config import flags_for
 from tests.kubeapi.manifests import DEPLOY, RBAC, documents
 from tests.support.checkout import ROOT
@@ -168,6 +170,12 @@ def test_memory_is_bounded_and_the_processor_is_not(container: Any) -> None:
         "requests": {"cpu": "50m", "memory": "128Mi"},
         "limits": {"memory": "512Mi"},
     }
+
+
+def test_a_program_that_leaks_is_ended_before_the_kernel_ends_the_container(container: Any) -> None:
+    limit = parse_size(container["resources"]["limits"]["memory"])
+    # At rest all of them together have 96 MiB.
+    assert all(budget and budget <= limit - 96 * 2**20 for budget in DEFAULT_BUDGETS.values())
 
 
 def test_the_image_has_the_version_of_this_checkout(container: Any) -> None:

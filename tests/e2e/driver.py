@@ -69,6 +69,11 @@ class Driver:
         (item,) = self._pods()
         return str(item["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2])
 
+    def image(self) -> str:
+        """The image that the pod is to run."""
+        (item,) = (item for item in self._pods() if "deletionTimestamp" not in item["metadata"])
+        return str(item["spec"]["containers"][0]["image"])
+
     def restarts(self) -> int:
         """Of the pod's container."""
         (item,) = self._pods()
@@ -82,6 +87,11 @@ class Driver:
     def roll_over(self) -> None:
         """Replace the pod, as an update of the DaemonSet does."""
         self._kubectl("rollout", "restart", f"daemonset/{DAEMON_SET}")
+        self.wait_ready()
+
+    def use_image(self, image: str) -> None:
+        """Have the DaemonSet run another image, as an upgrade does; return once that is rolled out."""
+        self._kubectl("set", "image", f"daemonset/{DAEMON_SET}", f"{CONTAINER}={image}")
         self.wait_ready()
 
     def run(self, *command: str) -> str:

@@ -33,6 +33,10 @@ class Node:
     def import_image(self, archive: str) -> None:
         self.ctr("images", "import", archive)
 
+    def tag_image(self, name: str, other: str) -> None:
+        """Give an image of the node another name, too."""
+        self.ctr("images", "tag", "--force", name, other)
+
     def lose_power(self) -> None:
         """Kubelet, containers and mounts are gone at once, and start again; directories stay, as after a reboot."""
         with self.cluster.kubelet_stopped():

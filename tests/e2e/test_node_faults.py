@@ -7,6 +7,7 @@ from concurrent import futures
 
 from tests.cluster.figures import Figures
 from tests.cluster.real_cluster import RealCluster
+from tests.e2e.build_image import NAME
 from tests.e2e.driver import SECONDS, Driver
 from tests.e2e.node import Node
 from tests.e2e.store import Store
@@ -110,16 +111,20 @@ def test_each_program_may_die_and_pods_come_and_go(
     assert kept.restarts() == 0
 
 
-def test_an_update_of_the_driver_breaks_no_volume_and_holds_up_no_pod(
-    namespace: Namespace, driver: Driver, figures: Figures
+def test_an_upgrade_and_the_way_back_break_no_volume_and_hold_up_no_pod(
+    namespace: Namespace, node: Node, driver: Driver, figures: Figures
 ) -> None:
+    """To another image, as far as Kubernetes can tell: there is no older release to come from."""
     namespace.add_class()
     kept = namespace.add_pod("kept")
-    with coming_and_going(namespace) as pods, figures.timed("two updates"):
-        for _ in range(2):
+    next_image = f"{NAME}-next"
+    node.tag_image(NAME, next_image)
+    with coming_and_going(namespace) as pods, figures.timed("an upgrade and the way back"):
+        for image in (next_image, NAME):
             before = driver.pod()
-            driver.roll_over()
+            driver.use_image(image)
             assert driver.pod() != before
+            assert driver.image() == image
             assert kept.read() == "secret"
     figures.lines.append(f"{len(pods)} pods came and went meanwhile")
     for pod in pods:

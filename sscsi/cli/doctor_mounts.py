@@ -41,11 +41,12 @@ def check_propagation(place: Place, host: str = _HOST_INIT) -> Iterator[Word]:
         return
     found = look_at_pods(place.kubelet_root)
     if found.verdict.reach is not Reach.REACHES:
-        yield propagation_word(pods, found.verdict)
+        is_refused = place.settings.node.refuses_doubtful_propagation
+        yield propagation_word(pods, found.verdict, refuses_doubtful=is_refused)
         return
     try:
         with probe_mount(_probe_directory(found)) as entry:
-            yield _seen_on_host(entry, host)
+            yield _seen_on_host(entry, host, pods)
     except (MountError, TargetPathError, OSError) as error:
         yield _no_probe(pods, error)
 
@@ -105,7 +106,7 @@ def _probe_directory(pods: PodsDirectory) -> str:
     return own if own and os.path.isdir(own) else pods.path
 
 
-def _seen_on_host(probe: MountEntry, host: str) -> Word:
+def _seen_on_host(probe: MountEntry, host: str, pods: str) -> Word:
     made = "a probe mount was made and taken away again"
     try:
         is_elsewhere = os.readlink(f"/proc/{host}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
@@ -116,7 +117,6 @@ def _seen_on_host(probe: MountEntry, host: str) -> Word:
         return ok(f"{made}, on a shared mount; the host's own table can't be looked at from here")
     if any(entry.device == probe.device for entry in table):
         return ok(f"{made}, and the host saw it")
-    pods = os.path.dirname(probe.mount_point)
     return fail(f"{made}, and the host did not see it", propagation_cure(pods))
 
 

@@ -87,7 +87,13 @@ def judge(entry: MountEntry | None, *, is_in_pod: bool) -> Verdict:
     if not is_in_pod and entry.shared and entry.filesystem != "overlay":
         # On the host itself, where kubelet's pods are commonly on the root's own mount.
         return Verdict(reach=Reach.REACHES)
-    return Verdict(reach=doubt, why="it is on the container's own root file system")
+    if is_in_pod:
+        why = "it is on the container's own root file system"
+    elif entry.shared:
+        why = f"it is on the root file system, which is {entry.filesystem} as a container's own is"
+    else:
+        why = "the mount at / is not shared"
+    return Verdict(reach=doubt, why=why)
 
 
 def judge_target(target_path: str, nearest: str, entry: MountEntry | None, place: PodPlace | None) -> Verdict:
@@ -135,10 +141,12 @@ def root_word(pods: str, names: Iterable[str], entry: MountEntry | None, place: 
     return ok(f"{pods} has {len(present)} pods")
 
 
-def propagation_word(pods: str, verdict: Verdict) -> Word:
-    """What to say of mounts below `pods`."""
+def propagation_word(pods: str, verdict: Verdict, *, refuses_doubtful: bool) -> Word:
+    """What to say of mounts below `pods`: a failure where node refuses to publish."""
     if verdict.reach is Reach.REACHES:
         return ok(f"{pods} is on a shared mount")
+    if verdict.reach is Reach.UNKNOWN and not refuses_doubtful:
+        return warn(f"a mount below {pods} may not reach the host: {verdict.why}", propagation_cure(pods))
     return fail(f"a mount below {pods} would not reach the host: {verdict.why}", propagation_cure(pods))
 
 

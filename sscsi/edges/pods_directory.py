@@ -54,5 +54,5 @@ def certain_problems(kubelet_root: str) -> list[Word]:
         return []
     words = [pods.root]
     if pods.entry is not None:
-        words.append(host_mounts.propagation_word(pods.path, pods.verdict))
+        words.append(host_mounts.propagation_word(pods.path, pods.verdict, refuses_doubtful=False))
     return [word for word in words if word.outcome is Outcome.FAIL]

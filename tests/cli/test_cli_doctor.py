@@ -140,9 +140,13 @@ def pods_mount(directory: str, propagation: str) -> Iterator[str]:
 def test_a_mount_that_is_not_shared_is_told_with_the_cure(directory: str) -> None:
     with pods_mount(directory, "private"):
         (word,) = check_propagation(place_in(directory))
-    assert word.outcome is Outcome.FAIL
-    assert "is not shared" in word.found
-    assert "linux.kubeletRootDir" in word.cure
+        refused = place_in(directory, SSCSI_NODE_ARGS="--require-shared-propagation")
+        (refusal,) = check_propagation(refused)
+    # This is no pod: node publishes with a warning, unless it is told not to.
+    assert (word.outcome, refusal.outcome) == (Outcome.WARN, Outcome.FAIL)
+    for one in (word, refusal):
+        assert "is not shared" in one.found
+        assert "linux.kubeletRootDir" in one.cure
 
 
 @pytest.mark.root
@@ -191,6 +195,39 @@ def test_a_host_that_does_not_see_the_probe_mount_is_told(directory: str) -> Non
             host.kill()
             host.wait()
     assert (word.outcome, "did not see it" in word.found) == (Outcome.FAIL, True)
+
+
+@pytest.mark.root
+def test_in_a_pod_the_cure_names_the_directory_that_is_to_be_mounted(directory: str) -> None:
+    script = (
+        "import sys\n"
+        "from tests.cli.test_cli_doctor import check_propagation, place_in\n"
+        "(word,) = check_propagation(place_in(sys.argv[1]), sys.argv[2])\n"
+        "print(word.outcome, word.found, word.cure, sep='\\n')\n"
+    )
+    pods = os.path.join(directory, "kubelet", "pods")
+    own = os.path.join(pods, "some-uid")
+    os.makedirs(own)
+    with open(os.path.join(own, "etc-hosts"), "w", encoding="ascii"):
+        pass
+    # Shared, but with nobody: as in a container whose host has the directory on a mount that is private.
+    shell = 'mount --bind "$1" "$1" && mount --make-shared "$1" && mount --bind "$1/some-uid/etc-hosts" /etc/hosts'
+    answer = subprocess.run(
+        [
+            *("unshare", "--mount", "--propagation", "private"),
+            *("sh", "-c", f'{shell} && shift && exec "$@"', "sh", pods),
+            *(sys.executable, "-c", script, directory, str(os.getpid())),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert os.listdir(own) == ["etc-hosts"]
+    outcome, found, cure = answer.stdout.splitlines()
+    assert (outcome, "did not see it" in found) == ("fail", True), answer.stderr
+    assert f"volumeMount of {pods}, whose hostPath" in cure
 
 
 @pytest.mark.root
@@ -292,9 +329,9 @@ def test_the_drivers_own_account_has_all_it_needs(kube_api: KubeApi, directory: 
 
 def test_a_right_that_is_missing_is_told(kube_api: KubeApi, directory: str) -> None:
     kubeconfig = kube_api.kubeconfig_for(SERVICE_ACCOUNT)
-    with without(kube_api, "", "events", "patch"):
+    with without(kube_api, "", "pods", "get"):
         (word,) = (word for word in asked(directory, kubeconfig)["rights"] if word.outcome is Outcome.FAIL)
-    assert word.found == "no right to patch events in every namespace"
+    assert word.found == "no right to get pods in every namespace"
     with without(kube_api, "", "pods", "watch"):
         (word,) = (word for word in asked(directory, kubeconfig)["rights"] if word.outcome is Outcome.WARN)
     assert word.found.startswith("no right to watch pods")

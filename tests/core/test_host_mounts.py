@@ -6,10 +6,12 @@ from sscsi.core.finding import Outcome
 from sscsi.core.host_mounts import (
     PodPlace,
     Reach,
+    Verdict,
     host_path,
     judge,
     kubelet_root,
     pod_place,
+    propagation_word,
     root_word,
 )
 from sscsi.core.mount_info import MountEntry
@@ -82,6 +84,29 @@ def test_only_in_a_pod_is_a_mount_certainly_lost(
     found = judge(mount, is_in_pod=True), judge(mount, is_in_pod=False)
     assert tuple(verdict.reach for verdict in found) == (in_pod, elsewhere)
     assert all(bool(verdict.why) == (verdict.reach is not Reach.REACHES) for verdict in found)
+
+
+@pytest.mark.parametrize(
+    ("reach", "refuses_doubtful", "outcome", "words"),
+    [
+        (Reach.REACHES, True, Outcome.OK, "is on a shared mount"),
+        (Reach.LOST, False, Outcome.FAIL, "would not reach the host: it is so"),
+        # Where node publishes with a warning, it is one here, too.
+        (Reach.UNKNOWN, False, Outcome.WARN, "may not reach the host: it is so"),
+        (Reach.UNKNOWN, True, Outcome.FAIL, "would not reach the host: it is so"),
+    ],
+)
+def test_what_is_said_of_propagation_is_what_node_does(
+    reach: Reach, refuses_doubtful: bool, outcome: Outcome, words: str
+) -> None:
+    word = propagation_word(PODS, Verdict(reach=reach, why="it is so"), refuses_doubtful=refuses_doubtful)
+    assert (word.outcome, words in word.found) == (outcome, True), word
+
+
+@pytest.mark.parametrize("mount", [entry("/", shared=False), entry("/", filesystem="overlay")])
+def test_only_in_a_pod_is_it_said_to_be_a_container(mount: MountEntry) -> None:
+    assert "the container's own" in judge(mount, is_in_pod=True).why
+    assert "the container's" not in judge(mount, is_in_pod=False).why
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def check_sockets(place: Place) -> Iterator[Word]:
         if isinstance(seen, RoomStatus):
             answering.append(program)
             if program == "node" and seen.state == node_state.WAITING:
-                yield fail(f"node waits for a socket: {'; '.join(seen.problems)}", _ONE_DRIVER)
+                yield from _waiting_word(seen)
         elif _is_expected(place, program):
             cure = "ask as root" if seen is Silence.FORBIDDEN else f"sscsi status, and the log of {program}"
             yield fail(f"{program} {seen}", cure)
@@ -66,6 +66,13 @@ def check_sockets(place: Place) -> Iterator[Word]:
         yield from _mode(os.path.join(place.run_directory, name), is_private=name in _PRIVATE)
     if answering:
         yield ok(f"{', '.join(answering)}: each answers")
+
+
+def _waiting_word(node: RoomStatus) -> Iterator[Word]:
+    """What node's socket waits for; its other problems are no matter of the socket."""
+    if obstacle := node.facts.get("waits_for"):
+        found, _, cure = obstacle.partition("; ")
+        yield fail(f"node waits for a socket: {found}", f"{cure}; {_ONE_DRIVER}" if cure else _ONE_DRIVER)
 
 
 def _is_expected(place: Place, program: str) -> bool:

@@ -159,7 +159,9 @@ def _lock(path: str) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise SocketBusyError(f"another process of ours holds {path}") from None
+        raise SocketBusyError(
+            f"another process of ours holds {path}; it gets free when that one ends"
+        ) from None
     except OSError as error:
         os.close(descriptor)
         raise ConfigError(f"cannot lock {path!r}: {error.strerror}", exit_code=1) from error
@@ -206,9 +208,10 @@ def _has_dead_socket(path: str) -> bool:
         except OSError as error:
             # EAGAIN and time-out: a full backlog, so somebody listens.
             raise SocketBusyError(
-                f"a server at {path} accepts no connection now ({error.strerror or 'timed out'})"
+                f"a server at {path} accepts no connection now ({error.strerror or 'timed out'}); "
+                "end that server, or wait"
             ) from None
-    raise SocketBusyError(f"a live server of another program answers at {path}")
+    raise SocketBusyError(f"a live server of another program answers at {path}; remove that program")
 
 
 def _remove_socket(path: str) -> None:

@@ -51,6 +51,7 @@ class NodeState:
     def look(self) -> RoomStatus:
         records, now = self._volumes.all(), time.time()
         failed = [record for record in records if record.last_error]
+        obstacle = self._obstacle if self.phase in _BEFORE_SERVING else ""
         return RoomStatus(
             state=self.phase,
             facts={
@@ -60,11 +61,12 @@ class NodeState:
                 "providers": ",".join(self._provider_names()),
                 "socket": self._socket_path,
                 "volumes_late": str(sum(is_late(figures, now) for figures in self._figures())),
+                **({"waits_for": obstacle} if obstacle else {}),
                 **self._health.facts(),
                 **_failed_publishes(self._volumes.failed()),
             },
             problems=[
-                *([self._obstacle] if self._obstacle and self.phase in _BEFORE_SERVING else ()),
+                *([obstacle] if obstacle else ()),
                 *self._lasting_problems,
                 *self._health.problems(),
                 *(_circuit_problem(name) for name, is_open in self._gates.circuits().items() if is_open),

@@ -430,7 +430,7 @@ def test_whoever_asks_is_told_why_the_path_is_waited_for(directory: str) -> None
 
     with foreign(path), holder(path, on_wait=on_wait) as ours, waiting(ours):
         assert told.wait(60)
-    assert reasons == [f"a live server of another program answers at {path}"]
+    assert reasons == [f"a live server of another program answers at {path}; remove that program"]
 
 
 def test_a_directory_that_is_not_there_is_named(directory: str) -> None:

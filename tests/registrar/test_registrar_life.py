@@ -282,7 +282,8 @@ def test_a_live_server_in_its_place_is_waited_for_and_never_replaced(
         theirs = identity(place.socket_path)
         made.wait_log("waiting for the socket")
         status = made.wait_state(WAITING_FOR_KUBELET)
-        assert tuple(status.problems) == (f"a live server of another program answers at {place.socket_path}",)
+        held = f"a live server of another program answers at {place.socket_path}; remove that program"
+        assert tuple(status.problems) == (held,)
         assert identity(place.socket_path) == theirs
         other.close()
         made.wait_published()

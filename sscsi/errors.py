@@ -47,6 +47,10 @@ class ClusterUnavailableError(SscsiError):
     """The cluster, or status-sync before it, can't be asked now; try again later."""
 
 
+class ReviewRefusedError(SscsiError):
+    """The API server answers, but does not tell what our account may do; what rests on that can't be told."""
+
+
 class RoomUnavailableError(SscsiError):
     """Another room of the appliance does not answer now; connect again later, it may be starting."""
 

@@ -11,7 +11,7 @@ from sscsi.cli.doctor_place import Place
 from sscsi.core.cluster_rights import rights_words
 from sscsi.core.finding import Word, fail, ok, skip, warn
 from sscsi.core.installation import crd_words, csidriver_words
-from sscsi.errors import ClusterUnavailableError, ConfigError
+from sscsi.errors import ClusterUnavailableError, ConfigError, ReviewRefusedError
 
 _SMALL_SKEW_SECONDS, _LARGE_SKEW_SECONDS = 5.0, 60.0
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -50,7 +50,10 @@ class ApiServer:
         return self._ask("GET", path, None)
 
     def may(self, group: str, resource: str, verb: str, name: str = "") -> bool:
-        """Whether we may do that in every namespace, with every object or with that of `name`."""
+        """Whether we may do that in every namespace, with every object or with that of `name`.
+
+        Raises ReviewRefusedError when the server does not tell.
+        """
         attributes = {"group": group, "resource": resource, "verb": verb, "name": name}
         review = {
             "apiVersion": "authorization.k8s.io/v1",
@@ -60,7 +63,7 @@ class ApiServer:
         answer = self._ask("POST", _REVIEWS, json.dumps(review).encode())
         status = answer.body.get("status")
         if not isinstance(status, dict):
-            raise ClusterUnavailableError(f"no access review: {answer.message}")
+            raise ReviewRefusedError(f"no access review: {answer.message}")
         return status.get("allowed") is True
 
     def close(self) -> None:
@@ -122,8 +125,12 @@ class ApiChecks:
             server.close()
             yield fail(f"GET /version: {version.message}", cure)
             return
+        if "gitVersion" not in version.body:
+            server.close()
+            yield fail("GET /version: the answer is not an API server's", "see HTTPS_PROXY and NO_PROXY")
+            return
         self._server, self._version, self._why_not = server, version, ""
-        yield ok(f"it answers, Kubernetes {version.body.get('gitVersion', 'of an unknown version')}")
+        yield ok(f"it answers, Kubernetes {version.body['gitVersion']}")
 
     def check_clock(self, _place: Place) -> Iterator[Word]:
         """Whether this node's clock goes as the API server's does: tokens are good for a time."""

@@ -24,4 +24,7 @@ class ApiQuestions(Protocol):
         """GET of a path."""
 
     def may(self, group: str, resource: str, verb: str, name: str = "") -> bool:
-        """Whether who asks may do that in every namespace, with every object or with that of `name`."""
+        """Whether who asks may do that in every namespace, with every object or with that of `name`.
+
+        Raises ReviewRefusedError when the server does not tell.
+        """

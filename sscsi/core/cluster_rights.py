@@ -5,9 +5,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sscsi.core.api_questions import ApiQuestions
-from sscsi.core.finding import Word, fail, ok, warn
+from sscsi.core.finding import Word, fail, ok, skip, warn
 from sscsi.core.provider_class import GROUP
+from sscsi.errors import ReviewRefusedError
 
+SUBJECT = "Rights"
+"""What findings about rights are about, where findings are told by subject."""
 APPLY_RBAC = "kubectl apply -f deploy/rbac.yaml"
 _APPLY_SYNCING = "kubectl apply -f deploy/rbac-secretprovidersyncing.yaml"
 
@@ -29,9 +32,10 @@ NEEDED = (
         verbs=("create", "delete", "get", "list", "patch", "watch"),
     ),
     Rights(group="", resource="pods", verbs=("get",)),
-    Rights(group="", resource="events", verbs=("create", "patch")),
 )
 """What status-sync can't do without (deploy/rbac.yaml; a test compares them)."""
+EVENTS = Rights(group="", resource="events", verbs=("create", "patch"))
+"""Only to tell on the pod what does not work."""
 POD_WATCH = Rights(group="", resource="pods", verbs=("list", "watch"))
 """Only for the annotation by which a pod asks for a refresh."""
 CSIDRIVER = Rights(group="storage.k8s.io", resource="csidrivers", verbs=("get",))
@@ -42,6 +46,15 @@ SYNCING = Rights(group="", resource="secrets", verbs=("create", "delete", "get",
 
 def rights_words(ask: ApiQuestions, *, driver_name: str, pod_annotations: bool) -> Iterator[Word]:
     """What the account that asks may not do; `pod_annotations` is whether pods are to be watched."""
+    try:
+        words = list(_words(ask, driver_name, pod_annotations=pod_annotations))
+    except ReviewRefusedError as error:
+        cure = "grant create on selfsubjectaccessreviews, as the cluster role system:basic-user does"
+        words = [skip(f"they can't be asked for: {error}", cure)]
+    yield from words
+
+
+def _words(ask: ApiQuestions, driver_name: str, *, pod_annotations: bool) -> Iterator[Word]:
     complete = True
     for rights in NEEDED:
         if missing := _missing(ask, rights):
@@ -50,6 +63,11 @@ def rights_words(ask: ApiQuestions, *, driver_name: str, pod_annotations: bool) 
             yield fail(
                 found, f"{APPLY_RBAC}; where roles are limited to names or namespaces on purpose, that is why"
             )
+    if missing := _missing(ask, EVENTS):
+        complete = False
+        yield warn(
+            f"no right to {', '.join(missing)} events in every namespace: pods are not told", APPLY_RBAC
+        )
     if pod_annotations and (missing := _missing(ask, POD_WATCH)):
         complete = False
         cure = f"{APPLY_RBAC}, or SSCSI_POD_ANNOTATIONS=false"
@@ -77,11 +95,16 @@ def _missing(ask: ApiQuestions, rights: Rights, name: str = "") -> list[str]:
     return [verb for verb in rights.verbs if not ask.may(rights.group, rights.resource, verb, name)]
 
 
-def is_granted(rules: Iterable[Any], group: str, resource: str, verb: str) -> bool:
-    """Whether a rule of a SelfSubjectRulesReview grants that, for some names at least."""
+def is_granted(rules: Iterable[Any], group: str, resource: str, verb: str, name: str = "") -> bool:
+    """Whether a rule of a SelfSubjectRulesReview grants that, with every object or with that of `name`."""
     wanted = {"apiGroups": group, "resources": resource, "verbs": verb}
     return any(
         isinstance(rule, dict)
-        and all({"*", value} & set(rule.get(field) or ()) for field, value in wanted.items())
+        and all(_has(rule.get(field), {"*", value}) for field, value in wanted.items())
+        and (not rule.get("resourceNames") or (name and _has(rule["resourceNames"], {name})))
         for rule in rules
     )
+
+
+def _has(values: object, wanted: set[str]) -> bool:
+    return isinstance(values, list) and any(isinstance(value, str) and value in wanted for value in values)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sscsi.core.api_questions import ApiQuestions
+from sscsi.core.api_questions import ApiQuestions, Reply
 from sscsi.core.class_fields import CLASS_FIELDS, STATUS_FIELDS, schema_fields
 from sscsi.core.cluster_rights import APPLY_RBAC
 from sscsi.core.finding import Word, fail, ok, skip, warn
@@ -13,6 +13,7 @@ from sscsi.core.provider_class import KIND as CLASS_KIND
 
 _OK, _FORBIDDEN, _NOT_FOUND = 200, 403, 404
 _STORAGE_VERSION = VERSIONS[0]
+_PROXY = "ask again; when a proxy answers in the API server's place, see HTTPS_PROXY and NO_PROXY"
 APPLY_CSIDRIVER = "kubectl apply -f deploy/csidriver.yaml"
 APPLY_CRDS = "kubectl apply --server-side -f deploy/crds"
 KIND_FIELDS = {CLASS_KIND: CLASS_FIELDS, STATUS_KIND: STATUS_FIELDS}
@@ -28,8 +29,8 @@ def csidriver_words(ask: ApiQuestions, name: str, providers: frozenset[str] = fr
     elif reply.code == _NOT_FOUND:
         found = f"there is no CSIDriver {name}: kubelet refuses inline volumes of the driver"
         yield fail(found, APPLY_CSIDRIVER)
-    elif reply.code != _OK:
-        yield fail(f"CSIDriver {name}: {reply.message}", "ask again")
+    elif why := _no_answer(reply, "CSIDriver"):
+        yield skip(f"CSIDriver {name} can't be told: {why}", _PROXY)
     else:
         yield from csidriver_field_words(reply.body, providers)
 
@@ -37,6 +38,9 @@ def csidriver_words(ask: ApiQuestions, name: str, providers: frozenset[str] = fr
 def crd_words(ask: ApiQuestions) -> Iterator[Word]:
     """Whether our kinds are served, as we know them."""
     group = ask.get(f"/apis/{GROUP}")
+    if why := _no_answer(group, "APIGroup"):
+        yield skip(f"what is served of {GROUP} can't be told: {why}", _PROXY)
+        return
     served = names_in(group.body.get("versions"), "version")
     if group.code != _OK or _STORAGE_VERSION not in served:
         seen = ", ".join(sorted(served)) or "nothing"
@@ -48,6 +52,9 @@ def crd_words(ask: ApiQuestions) -> Iterator[Word]:
             "update the driver",
         )
     resources = ask.get(f"/apis/{GROUP}/{_STORAGE_VERSION}")
+    if why := _no_answer(resources, "APIResourceList"):
+        yield skip(f"what is served of {GROUP} can't be told: {why}", _PROXY)
+        return
     kinds = names_in(resources.body.get("resources"), "kind")
     for kind in sorted(KIND_FIELDS.keys() - kinds):
         yield fail(f"{kind} is not served", APPLY_CRDS)
@@ -59,17 +66,29 @@ def crd_words(ask: ApiQuestions) -> Iterator[Word]:
         yield from schema_words(kind, schemas.body)
 
 
+def _no_answer(reply: Reply, kind: str) -> str:
+    """Why that tells nothing; empty when it tells something, and be it that there is no such object."""
+    if reply.code == _NOT_FOUND:
+        return ""
+    if reply.code != _OK:
+        return reply.message
+    return "" if reply.body.get("kind") == kind else f"the answer is no {kind}"
+
+
 def csidriver_field_words(body: Mapping[str, Any], providers: frozenset[str]) -> Iterator[Word]:
     """What is amiss with a CSIDriver object; `providers` are on the node."""
     spec = body.get("spec")
     fields: Mapping[str, Any] = spec if isinstance(spec, dict) else {}
     apply = APPLY_CSIDRIVER
-    anew = f"it can't be changed: kubectl delete csidriver {body.get('metadata', {}).get('name', '')}, then {apply}"
+    metadata = body.get("metadata")
+    name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+    anew = f"it can't be changed: kubectl delete csidriver {name}, then {apply}"
+    modes = fields.get("volumeLifecycleModes")
     faults = False
     if not fields.get("podInfoOnMount"):
         faults = True
         yield fail("podInfoOnMount is not true: the driver is not told whose the volume is", apply)
-    if "Ephemeral" not in (fields.get("volumeLifecycleModes") or ()):
+    if not isinstance(modes, list) or "Ephemeral" not in modes:
         faults = True
         yield fail("volumeLifecycleModes is without Ephemeral: pods can't have inline volumes", anew)
     # The API's default is true.

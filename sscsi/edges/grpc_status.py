@@ -26,6 +26,8 @@ CODES: dict[type[errors.SscsiError], grpc.StatusCode] = {
     errors.ClassNotFoundError: grpc.StatusCode.UNKNOWN,
     errors.ClassInvalidError: grpc.StatusCode.UNKNOWN,
     errors.ClusterUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    # No call of ours passes this one on: it is a finding about the installation.
+    errors.ReviewRefusedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.RoomUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.ObjectNotOursError: grpc.StatusCode.FAILED_PRECONDITION,
     # No call of ours passes these two on: only health pages and the registrar call a CSI driver.

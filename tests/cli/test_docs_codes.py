@@ -18,6 +18,7 @@ MADE_BY = {errors.PropagationError: host_mounts.refusal("/pods/1/mount", "/pods"
 NEVER_TOLD = {
     errors.ConfigError: "ends a start",
     errors.DiskFullError: "ends a start, or a record goes elsewhere",
+    errors.ReviewRefusedError: "a finding about the installation",
     errors.RoomUnavailableError: "becomes ClusterUnavailableError, or stays in status-sync",
     errors.ObjectNotOursError: "status-sync's",
     errors.DriverUnreachableError: "the registrar's and the liveness probe's",

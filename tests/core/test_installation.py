@@ -7,15 +7,26 @@ from typing import Any
 
 import pytest
 
-from sscsi.core.cluster_rights import CSIDRIVER, NEEDED, POD_WATCH, SYNCING, is_granted, rights_words
+from sscsi.core.cluster_rights import (
+    CSIDRIVER,
+    EVENTS,
+    NEEDED,
+    POD_WATCH,
+    SYNCING,
+    is_granted,
+    rights_words,
+)
 from sscsi.core.finding import Outcome, Word
 from sscsi.core.installation import KIND_FIELDS, crd_words, csidriver_words
 from sscsi.core.provider_class import GROUP
+from sscsi.errors import ReviewRefusedError
 from tests.kubeapi import manifests
 from tests.kubeapi.test_rights import granted
 
 DRIVER = "secrets-store.csi.k8s.io"
 OBJECT = f"/apis/storage.k8s.io/v1/csidrivers/{DRIVER}"
+GROUP_PATH = f"/apis/{GROUP}"
+VERSION_PATH = f"/apis/{GROUP}/v1"
 OPENAPI = f"/openapi/v3/apis/{GROUP}/v1"
 
 
@@ -27,18 +38,28 @@ class Answer:
 
 
 class Api:
-    """An API server with these objects by path; `refused` are those that may not be read, or verbs and resources."""
+    """An API server with these objects by path; `refused` are those that may not be read, or verbs and resources.
 
-    def __init__(self, objects: Mapping[str, Any], refused: frozenset[str] = frozenset()) -> None:
+    With a `code`, every answer has that code and no object.
+    """
+
+    def __init__(
+        self, objects: Mapping[str, Any], refused: frozenset[str] = frozenset(), *, code: int = 0
+    ) -> None:
         self.objects = objects
         self.refused = refused
+        self.code = code
 
     def get(self, path: str) -> Answer:
+        if self.code:
+            return Answer(self.code, {})
         if path in self.refused:
             return Answer(403, {})
         return Answer(200, self.objects[path]) if path in self.objects else Answer(404, {})
 
     def may(self, _group: str, resource: str, verb: str, name: str = "") -> bool:
+        if "reviews" in self.refused:
+            raise ReviewRefusedError("in its own words")
         return f"{verb} {resource} {name}".strip() not in self.refused
 
 
@@ -52,8 +73,8 @@ def our_crds() -> dict[str, Any]:
     documents = manifests.documents(manifests.CRDS)
     kinds = [crd["spec"]["names"]["kind"] for crd in documents]
     return {
-        f"/apis/{GROUP}": {"versions": [{"version": "v1"}, {"version": "v1alpha1"}]},
-        f"/apis/{GROUP}/v1": {"resources": [{"kind": kind} for kind in kinds]},
+        GROUP_PATH: {"kind": "APIGroup", "versions": [{"version": "v1"}, {"version": "v1alpha1"}]},
+        VERSION_PATH: {"kind": "APIResourceList", "resources": [{"kind": kind} for kind in kinds]},
         OPENAPI: {
             "components": {
                 "schemas": {
@@ -90,6 +111,7 @@ class TestTheCSIDriverObject:
                 "without Ephemeral",
                 "kubectl delete csidriver",
             ),
+            ({"volumeLifecycleModes": 1}, Outcome.FAIL, "without Ephemeral", "kubectl delete csidriver"),
             ({"volumeLifecycleModes": None}, Outcome.FAIL, "without Ephemeral", "kubectl delete csidriver"),
             ({"attachRequired": True}, Outcome.FAIL, "attachRequired", "kubectl delete csidriver"),
             ({"requiresRepublish": None}, Outcome.WARN, "requiresRepublish", "deploy/csidriver.yaml"),
@@ -107,6 +129,24 @@ class TestTheCSIDriverObject:
         assert (word.outcome, f"there is no CSIDriver {DRIVER}" in word.found) == (Outcome.FAIL, True)
         assert word.cure == "kubectl apply -f deploy/csidriver.yaml"
 
+    @pytest.mark.parametrize(
+        "answer", [{}, {"kind": "Status", "message": "a proxy's"}, {"kind": ["CSIDriver"]}]
+    )
+    def test_an_answer_that_is_no_csidriver_tells_nothing_of_it(self, answer: Mapping[str, Any]) -> None:
+        (word,) = csidriver_words(Api({OBJECT: answer}), DRIVER)
+        assert (word.outcome, "the answer is no CSIDriver" in word.found) == (Outcome.SKIP, True), word
+        assert "kubectl" not in word.cure
+
+    @pytest.mark.parametrize("code", [400, 405, 410, 500])
+    def test_an_answer_that_tells_nothing_is_no_failure(self, code: int) -> None:
+        (word,) = csidriver_words(Api({}, code=code), DRIVER)
+        assert (word.outcome, "in its own words" in word.found) == (Outcome.SKIP, True), word
+
+    def test_an_object_without_metadata_is_told_of_all_the_same(self) -> None:
+        document = dict(csidriver(attachRequired=True).objects[OBJECT], metadata=None)
+        (word,) = csidriver_words(Api({OBJECT: document}), DRIVER)
+        assert (word.outcome, "attachRequired" in word.found) == (Outcome.FAIL, True)
+
     def test_without_the_right_nothing_is_said_but_which_one_and_where_to_get_it(self) -> None:
         (word,) = csidriver_words(Api({}, frozenset({OBJECT})), DRIVER)
         assert (word.outcome, word.found.endswith(f"no right to get csidrivers {DRIVER}")) == (
@@ -120,9 +160,7 @@ class TestCRDs:
     def words(self, **changes: Any) -> list[Word]:
         objects = our_crds()
         for path, value in changes.items():
-            objects[{"group": f"/apis/{GROUP}", "version": f"/apis/{GROUP}/v1", "openapi": OPENAPI}[path]] = (
-                value
-            )
+            objects[{"group": GROUP_PATH, "version": VERSION_PATH, "openapi": OPENAPI}[path]] = value
         return list(crd_words(Api({path: value for path, value in objects.items() if value is not None})))
 
     def test_ours(self) -> None:
@@ -133,7 +171,8 @@ class TestCRDs:
         [(["v1alpha1"], "there is v1alpha1"), (["v2"], "there is v2"), ([], "there is nothing")],
     )
     def test_older_ones_without_v1(self, versions: list[str], seen: str) -> None:
-        (word,) = self.words(group={"versions": [{"version": version} for version in versions]})
+        served = [{"version": version} for version in versions]
+        (word,) = self.words(group={"kind": "APIGroup", "versions": served})
         assert (word.outcome, word.found.endswith(seen)) == (Outcome.FAIL, True), word
         assert word.cure == "kubectl apply --server-side -f deploy/crds"
 
@@ -141,12 +180,26 @@ class TestCRDs:
         (word,) = self.words(group=None)
         assert (word.outcome, "there is nothing" in word.found) == (Outcome.FAIL, True)
 
+    @pytest.mark.parametrize("path", ["group", "version"])
+    @pytest.mark.parametrize("answer", [{}, {"kind": "Status"}])
+    def test_an_answer_that_is_none_tells_nothing(self, path: str, answer: Mapping[str, Any]) -> None:
+        (word,) = self.words(**{path: answer})
+        assert (word.outcome, "can't be told: the answer is no API" in word.found) == (Outcome.SKIP, True)
+        assert "kubectl" not in word.cure
+
+    def test_a_refusal_tells_nothing(self) -> None:
+        (word,) = crd_words(Api({}, frozenset({GROUP_PATH})))
+        assert (word.outcome, "in its own words" in word.found) == (Outcome.SKIP, True), word
+
     def test_one_kind_without_the_other(self) -> None:
-        words = self.words(version={"resources": [{"kind": "SecretProviderClass"}]})
+        words = self.words(
+            version={"kind": "APIResourceList", "resources": [{"kind": "SecretProviderClass"}]}
+        )
         assert (Outcome.FAIL, "SecretProviderClassPodStatus is not served") in said(words)
 
     def test_newer_versions(self) -> None:
-        words = self.words(group={"versions": [{"version": "v1"}, {"version": "v2"}]})
+        served = [{"version": "v1"}, {"version": "v2"}]
+        words = self.words(group={"kind": "APIGroup", "versions": served})
         assert (Outcome.WARN, "update the driver") in [(word.outcome, word.cure) for word in words]
 
     @pytest.mark.parametrize("kind", sorted(KIND_FIELDS))
@@ -176,7 +229,7 @@ class TestRights:
     def test_they_are_those_of_our_roles(self) -> None:
         asked_for = {
             (rights.group, rights.resource, verb)
-            for rights in (*NEEDED, POD_WATCH, CSIDRIVER, SYNCING)
+            for rights in (*NEEDED, EVENTS, POD_WATCH, CSIDRIVER, SYNCING)
             for verb in rights.verbs
         }
         assert asked_for == set(granted())
@@ -189,7 +242,7 @@ class TestRights:
         [
             ("list secretproviderclasses", Outcome.FAIL, "deploy/rbac.yaml"),
             ("patch secretproviderclasspodstatuses", Outcome.FAIL, "deploy/rbac.yaml"),
-            ("create events", Outcome.FAIL, "deploy/rbac.yaml"),
+            ("create events", Outcome.WARN, "deploy/rbac.yaml"),
             ("watch pods", Outcome.WARN, "deploy/rbac.yaml"),
             (f"get csidrivers {DRIVER}", Outcome.WARN, "deploy/rbac.yaml"),
             ("create secrets", Outcome.FAIL, "deploy/rbac-secretprovidersyncing.yaml"),
@@ -202,6 +255,12 @@ class TestRights:
         assert (word.outcome, f"no right to {right}" in word.found) == (outcome, True), word
         assert manifest in word.cure
 
+    def test_without_a_review_nothing_is_known(self) -> None:
+        (word,) = self.words("reviews")
+        assert word.outcome is Outcome.SKIP
+        assert word.found == "they can't be asked for: in its own words"
+        assert "system:basic-user" in word.cure
+
     def test_what_nobody_asks_for_is_not_missed(self) -> None:
         words = self.words(
             "watch pods", *(f"{verb} secrets" for verb in SYNCING.verbs), pod_annotations=False
@@ -213,7 +272,11 @@ class TestRights:
         [
             ({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}, True),
             ({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, True),
-            ({"verbs": ["list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["one"]}, True),
+            ({"verbs": ["list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": []}, True),
+            ({"verbs": ["list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["one"]}, False),
+            ({"verbs": ["list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": [""]}, False),
+            ({"verbs": ["list"], "apiGroups": [{}], "resources": ["pods"]}, False),
+            ({"verbs": 1, "apiGroups": [""], "resources": ["pods"]}, False),
             ({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}, False),
             ({"verbs": ["list"], "apiGroups": ["apps"], "resources": ["pods"]}, False),
             ({"verbs": ["list"], "apiGroups": [""], "resources": None}, False),
@@ -222,3 +285,8 @@ class TestRights:
     )
     def test_a_rule_of_a_review(self, rule: Any, is_right: bool) -> None:
         assert is_granted([rule], "", "pods", "list") is is_right
+
+    @pytest.mark.parametrize(("name", "is_right"), [("one", True), ("two", False), ("", False)])
+    def test_a_rule_for_names_grants_nothing_else(self, name: str, is_right: bool) -> None:
+        rule = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "resourceNames": ["one", "three"]}
+        assert is_granted([rule], "storage.k8s.io", "csidrivers", "get", name) is is_right

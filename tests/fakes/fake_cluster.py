@@ -26,7 +26,8 @@ class FakeCluster:
     `status_owns` says that Secrets are owned by status objects; `now` is the time of transitions.
     `pod_annotations` are the values of REFRESH_AT by pod; without `knows_pods` the right to know them is missing.
     `writes` lists the key of every write and removal, in order; `resource_versions` counts them by object; `told` are the
-    Events. `findings` are what there is to say of the installation, which was asked for the drivers `checked`.
+    Events. `findings` are what there is to say of the installation, which was asked for the drivers `checked`, by
+    `find`.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,7 @@ class FakeCluster:
         self.class_calls = 0
         self.findings: list[tuple[str, Word]] = []
         self.checked: list[str] = []
+        self.find: Callable[[], Sequence[tuple[str, Word]]] = lambda: self.findings
         self.pod_annotations: dict[PodName, str] = {}
         self.knows_pods = True
         self.is_away = False
@@ -55,8 +57,10 @@ class FakeCluster:
         pass
 
     def check_installation(self, driver_name: str) -> Sequence[tuple[str, Word]]:
-        found = self.findings
-        self.checked.append(driver_name)
+        try:
+            found = self.find()
+        finally:
+            self.checked.append(driver_name)
         self._check()
         return found
 

@@ -1,8 +1,10 @@
 """What is amiss with the installation is told once, when two looks agree, and is over when it is mended."""
 
 import contextlib
+import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 import pytest
 
@@ -18,15 +20,18 @@ BROKEN = ("CSIDriver", fail("there is none", "make one"))
 OLDER = ("CRDs", warn("they are older", "apply ours"))
 UNSEEN = ("CSIDriver", skip("no right to get it", "get the right"))
 WELL = ("Rights", ok("all of them"))
-_SETTLE, _AGAIN = 0.01, 0.02
+_SETTLE, _AGAIN, _RETRY = 0.01, 0.02, 0.01
+
+Find = Callable[[], Sequence[tuple[str, Word]]]
 
 
 class Checking:
     """A check that runs, with the cluster that it looks at and what it tells."""
 
-    def __init__(self, *findings: tuple[str, Word]) -> None:
+    def __init__(self, *findings: tuple[str, Word], find: Find | None = None) -> None:
         self.cluster = FakeCluster()
         self.cluster.findings = list(findings)
+        self.cluster.find = find or self.cluster.find
         self.problems = ProblemBoard()
 
     def wait_looks(self, count: int) -> None:
@@ -40,14 +45,16 @@ def checking(
     ask_name: Callable[[], str] = lambda: DRIVER,
     settle_seconds: float = _SETTLE,
     again_seconds: float = _AGAIN,
+    find: Find | None = None,
 ) -> Iterator[Checking]:
-    made, stop = Checking(*findings), threading.Event()
+    made, stop = Checking(*findings, find=find), threading.Event()
     check = InstallationCheck(
         made.cluster,
         made.problems,
         ask_name,
         settle_seconds=settle_seconds,
         again_seconds=again_seconds,
+        retry_seconds=_RETRY,
     )
     thread = threading.Thread(target=check.run, args=(stop,))
     thread.start()
@@ -101,7 +108,8 @@ def test_where_all_is_well_one_look_is_all(caplog: pytest.LogCaptureFixture) -> 
     assert made.cluster.checked == [DRIVER]
 
 
-def test_a_cluster_that_is_away_is_asked_again() -> None:
+def test_a_cluster_that_is_away_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     made = Checking(BROKEN)
     made.cluster.is_away = True
     stop = threading.Event()
@@ -111,16 +119,64 @@ def test_a_cluster_that_is_away_is_asked_again() -> None:
         lambda: DRIVER,
         settle_seconds=_SETTLE,
         again_seconds=_AGAIN,
+        retry_seconds=_RETRY,
     )
     thread = threading.Thread(target=check.run, args=(stop,))
     thread.start()
     try:
-        wait_until(lambda: bool(made.cluster.checked), "it is asked in vain")
+        made.wait_looks(2)
         made.cluster.is_away = False
         wait_until(lambda: made.problems.count == 1, "it is told")
     finally:
         stop.set()
         thread.join()
+    # Why it was away, once.
+    assert [message for _, message, _ in messages(caplog)] == [
+        "the installation can't be looked at now",
+        "something does not work",
+    ]
+
+
+def test_a_look_that_fails_itself_is_told_once_and_made_again(caplog: pytest.LogCaptureFixture) -> None:
+    def fall() -> NoReturn:
+        raise AttributeError("not of the shape that it should be")
+
+    with checking(find=fall) as made:
+        made.wait_looks(3)
+        made.cluster.find = lambda: [BROKEN]
+        wait_until(lambda: made.problems.count == 1, "what is amiss is told afterwards")
+    failed, broken = caplog.records
+    assert failed.getMessage().startswith("the look at the installation failed")
+    assert failed.exc_info
+    assert broken.getMessage() == "something does not work"
+
+
+def test_a_right_that_is_missing_is_one_line_and_no_problem(caplog: pytest.LogCaptureFixture) -> None:
+    with checking(("Rights", fail("no right to list", "apply it"))) as made:
+        wait_until(lambda: bool(caplog.records), "it is told")
+        assert made.problems.count == 0
+        assert made.problems.last == ""
+    assert made.cluster.checked == [DRIVER, DRIVER]
+    assert messages(caplog) == [
+        ("WARNING", "not all is installed as it should be", "no right to list; apply it")
+    ]
+
+
+def test_words_that_differ_each_time_agree_all_the_same() -> None:
+    numbers = itertools.count()
+    with checking(find=lambda: [("CSIDriver", fail(f"request {next(numbers)} failed", "ask again"))]) as made:
+        wait_until(lambda: made.problems.count == 1, "it is told")
+
+
+def test_another_failure_of_the_same_subject_is_told_in_its_own_words() -> None:
+    with checking(BROKEN) as made:
+        wait_until(lambda: made.problems.count == 1, "it is told")
+        made.cluster.findings = [("CSIDriver", fail("it is of another shape", "apply ours"))]
+        wait_until(
+            lambda: made.problems.present(5) == ["CSIDriver: it is of another shape; apply ours"],
+            "the other one is told",
+        )
+        assert made.problems.count == 1
 
 
 def test_the_driver_tells_which_object_it_is() -> None:

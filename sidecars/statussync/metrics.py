@@ -103,7 +103,7 @@ class SyncMetrics:
             ),
             gauge(
                 "sscsi_sync_problems",
-                "Objects and classes with which something does not work now.",
+                "Objects and classes with which something does not work now, CSIDriver and CRDs among them.",
                 [({}, problems)],
             ),
         ]

@@ -13,8 +13,9 @@ from sscsi.core.finding import Outcome, Word
 from tests.cli.test_cli_doctor import asked
 from tests.kubeapi import kube_status_sync, manifests
 from tests.kubeapi.adapter import USER, adapter
-from tests.kubeapi.kube_api import SERVICE_ACCOUNT, KubeApi
+from tests.kubeapi.kube_api import GROUP, SERVICE_ACCOUNT, KubeApi
 from tests.kubeapi.kube_status_sync import SPEC
+from tests.kubeapi.rest import RestError
 from tests.kubeapi.test_rights import DRIVER, without
 from tests.kubeapi.upstream_crds import upstream_crds
 from tests.registrar.tiny_driver import tiny_driver
@@ -119,7 +120,7 @@ def test_upstreams_crds(installed: Installed) -> None:
         older = installed.amiss()
         assert "spec.secretObjects[].data[].jsonKey" in older[0].found
         assert "status.conditions" in older[1].found
-        assert all("kubectl apply --server-side -f deploy/crds" in word.cure for word in older)
+        assert all("kubectl apply --server-side --force-conflicts -f deploy/crds" in word.cure for word in older)
         assert installed.doctor() == older
 
 
@@ -139,6 +140,41 @@ def test_a_right_that_is_missing(installed: Installed, right: tuple[str, str, st
         assert (word.outcome, f"no right to {verb} {resource}" in word.found) == (outcome, True)
         assert "kubectl apply -f deploy/rbac.yaml" in word.cure
         assert installed.doctor() == [word]
+
+
+def test_a_right_in_one_namespace_is_none_in_every_namespace(installed: Installed) -> None:
+    client, roles = installed.kube_api.client(), "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    of_role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "some"}
+    rule = {"apiGroups": [GROUP], "resources": ["secretproviderclasses"], "verbs": ["list"]}
+    documents = {
+        f"{roles}/roles": {"metadata": {"name": "some"}, "rules": [rule]},
+        f"{roles}/rolebindings": {
+            "metadata": {"name": "some"},
+            "roleRef": of_role,
+            "subjects": [{"kind": "User", "name": USER}],
+        },
+    }
+    right = (GROUP, "secretproviderclasses", "list")
+    with installed.kube_api.applied(CSIDRIVER), without(installed.kube_api, *right):
+        try:
+            for path, document in documents.items():
+                client.create(path, document)
+            wait_until(lambda: lists_in_default(installed.kube_api), "it may in one namespace")
+            (word,) = installed.amiss()
+        finally:
+            for path in documents:
+                client.delete(f"{path}/some")
+    assert word.found == "no right to list secretproviderclasses in every namespace"
+
+
+def lists_in_default(kube_api: KubeApi) -> bool:
+    """Whether the driver may list classes there."""
+    path = f"/apis/{GROUP}/v1/namespaces/default/secretproviderclasses"
+    try:
+        kube_api.client(kube_api.token(SERVICE_ACCOUNT)).list(path)
+    except RestError:
+        return False
+    return True
 
 
 def test_the_program_says_so_at_its_start(tmp_path: Path, kube_api: KubeApi, namespace: str) -> None:

@@ -248,7 +248,13 @@ class TestSchema:
                 {
                     "linux": {
                         "image": {"digest": "sha256:12", "pullPolicy": "Sometimes"},
-                        "driver": {"resources": {"limit": {}}},
+                        "driver": {
+                            "resources": {
+                                "limit": {},
+                                "requests": {"memory": "128 Mi", "cpu": "-1"},
+                                "limits": {"memory": "lots", "cpu": -1},
+                            }
+                        },
                         "metricsAddr": 8095,
                         "additionalProvidersDirs": ["a,b"],
                         "podLabels": {"a": 1},
@@ -262,6 +268,10 @@ class TestSchema:
                     "'/linux/image/digest': 'sha256:12' does not match",
                     "'/linux/image/pullPolicy': value must be one of",
                     "'/linux/driver/resources': additional properties 'limit' not allowed",
+                    "'/linux/driver/resources/requests/memory': '128 Mi' does not match",
+                    "'/linux/driver/resources/requests/cpu': '-1' does not match",
+                    "'/linux/driver/resources/limits/memory': 'lots' does not match",
+                    "'/linux/driver/resources/limits/cpu': minimum: got -1, want 0",
                     "'/linux/metricsAddr': got number, want",
                     "'/linux/additionalProvidersDirs/0': 'a,b' does not match",
                     "'/linux/podLabels/a': got number, want string",
@@ -289,6 +299,14 @@ class TestSchema:
         missing = [text for text in texts if text not in error]
         assert not missing, error
 
+    @pytest.mark.parametrize(
+        "quantity", ["1", "0.5", ".5", "5.", "100m", "64Ki", "1.5Gi", "128e6", "2E", "+1k"]
+    )
+    def test_every_form_of_a_quantity_is_taken(self, quantity: str) -> None:
+        resources = {"requests": {"memory": quantity}, "limits": {"memory": quantity}}
+        given = render({"linux": {"driver": {"resources": resources}}}).container["resources"]
+        assert (given["requests"]["memory"], given["limits"]["memory"]) == (quantity, quantity)
+
     def test_null_is_taken_wherever_the_schema_says_so(self) -> None:
         """As in upstream's own values.yaml, where a name without a value stands for none."""
         node = schema()
@@ -299,79 +317,6 @@ class TestSchema:
         rendered = render(values)
         assert completed(rendered).variables["SSCSI_METRICS_ADDR"] == "off"
         assert not {"affinity", "tolerations", "priorityClassName"} & set(rendered.pod)
-
-
-class TestChecks:
-    @pytest.mark.parametrize(
-        ("values", "texts"),
-        [
-            (
-                {
-                    "windows": {"enabled": True},
-                    "linux": {
-                        "image": {
-                            "repository": "mirror.example.com/csi-secrets-store/driver",
-                            "tag": "v1.6.0",
-                        },
-                        "env": [{"name": "CSI_ENDPOINT", "value": "x"}, {"name": "SSCSI_REGISTRAR_ARGS"}],
-                        "registrar": {"logVerbosity": 5},
-                        "podLabels": {"app": "other"},
-                        "metricsAddr": "off",
-                    },
-                    "commonLabels": {"app.kubernetes.io/name": "other"},
-                    "podMonitor": {"enabled": True},
-                    "serviceMonitor": {"enabled": True},
-                    "serviceAccountTokenInSecrets": True,
-                },
-                [
-                    "windows.enabled: there is no driver for Windows",
-                    "linux.image.repository: mirror.example.com/csi-secrets-store/driver is upstream's driver",
-                    "linux.env: the chart sets CSI_ENDPOINT itself",
-                    "linux.env: the chart sets SSCSI_REGISTRAR_ARGS itself: add --v to it",
-                    "linux.podLabels: app is what pods are found by",
-                    "commonLabels: app.kubernetes.io/name is what pods are found by",
-                    "podMonitor.enabled: there is no metrics page",
-                    "serviceMonitor.enabled: there is no metrics page",
-                    "every figure would be counted twice",
-                    "serviceAccountTokenInSecrets: it goes only with tokenRequests",
-                    "Kubernetes v1.34.0 does not know it",
-                ],
-            ),
-            (
-                {
-                    "linux": {
-                        "image": {"tag": "v1.6.0"},
-                        "metricsAddr": ":9808",
-                        "env": [
-                            {"name": "SSCSI_FILE_PROVIDER_ROOT", "value": "/x"},
-                            {"name": "SSCSI_FILE_PROVIDER_MAX_RESPONSE_BYTES", "value": "1"},
-                            {"name": "SSCSI_LIVENESSPROBE_ARGS", "value": "--v=1"},
-                        ],
-                    },
-                    "livenessProbe": {"logLevel": 2},
-                    "fileProvider": {"enabled": True},
-                    "maxCallRecvMsgSize": 5,
-                },
-                [
-                    "linux.image.tag: v1.6.0 is a tag of upstream's driver",
-                    "linux.env: the chart sets SSCSI_FILE_PROVIDER_ROOT itself: set fileProvider.hostDir",
-                    "linux.env: the chart sets SSCSI_FILE_PROVIDER_MAX_RESPONSE_BYTES itself: set maxCall",
-                    "linux.env: the chart sets SSCSI_LIVENESSPROBE_ARGS itself: add --v to it",
-                    "both are port 9808",
-                ],
-            ),
-        ],
-    )
-    def test_what_does_not_go_together_is_said_at_once(
-        self, values: dict[str, Any], texts: list[str]
-    ) -> None:
-        error = refused(values)
-        missing = [text for text in texts if text not in error]
-        assert not missing, error
-        assert error.count("\n- ") == len(texts)
-
-    def test_an_older_kubernetes_is_refused(self) -> None:
-        assert "requires kubeVersion: >=1.30.0-0" in refused({}, kube_version="1.29.9")
 
 
 def _resolved(node: Any, root: Any) -> Any:

@@ -20,6 +20,10 @@
   "KUBE_NODE_NAME" "it is the node's name"
   "SSCSI_KUBELET_REGISTRATION_PATH" "set linux.kubeletRootDir"
   "SSCSI_HEALTH_ENDPOINT" "set livenessProbe.port"
+  "SSCSI_METRICS_ADDR" "set linux.metricsAddr"
+  "SSCSI_PROVIDER_DIRS" "set linux.providersDir and linux.additionalProvidersDirs"
+  "SSCSI_REGISTRATION_DIR" "set linux.kubeletRootDir"
+  "SSCSI_RUN_DIR" "it is the same in every pod"
   "SSCSI_REGISTRAR_ARGS" "" "SSCSI_LIVENESSPROBE_ARGS" "" "SSCSI_FILE_PROVIDER_ROOT" "" "SSCSI_FILE_PROVIDER_MAX_RESPONSE_BYTES" "" -}}
 {{- if not (kindIs "invalid" $linux.registrar.logVerbosity) -}}
 {{- $_ := set $ours "SSCSI_REGISTRAR_ARGS" "add --v to it, and unset linux.registrar.logVerbosity" -}}
@@ -33,9 +37,40 @@
 {{- $_ := set $ours "SSCSI_FILE_PROVIDER_MAX_RESPONSE_BYTES" "set maxCallRecvMsgSize" -}}
 {{- end -}}
 {{- end -}}
+{{- /* The container's arguments come after SSCSI_NODE_ARGS, so that a flag in there would be without effect. */ -}}
+{{- $flags := dict
+  "endpoint" (get $ours "CSI_ENDPOINT")
+  "nodeid" (get $ours "KUBE_NODE_NAME")
+  "run-dir" (get $ours "SSCSI_RUN_DIR")
+  "metrics-addr" (get $ours "SSCSI_METRICS_ADDR")
+  "provider-dirs" (get $ours "SSCSI_PROVIDER_DIRS")
+  "provider-volume" "set linux.providersDir"
+  "additional-provider-volume-paths" "set linux.additionalProvidersDirs"
+  "enable-secret-rotation" "set enableSecretRotation"
+  "rotation-poll-interval" "set rotationPollInterval"
+  "provider-health-check" "set providerHealthCheck"
+  "provider-health-check-interval" "set providerHealthCheckInterval" -}}
+{{- if $values.maxCallRecvMsgSize -}}
+{{- $_ := set $flags "max-call-recv-msg-size" "set maxCallRecvMsgSize" -}}
+{{- end -}}
+{{- if $values.logVerbosity -}}
+{{- $_ := set $ours "SSCSI_LOG_VERBOSITY" "set logVerbosity" -}}
+{{- $_ := set $flags "v" "set logVerbosity" -}}
+{{- end -}}
+{{- if $values.logFormatJSON -}}
+{{- $_ := set $ours "SSCSI_LOG_FORMAT_JSON" "set logFormatJSON" -}}
+{{- $_ := set $flags "log-format-json" "set logFormatJSON" -}}
+{{- end -}}
 {{- range $variable := $linux.env -}}
 {{- with get $ours $variable.name -}}
 {{- $wrong = append $wrong (printf "linux.env: the chart sets %s itself: %s" $variable.name .) -}}
+{{- end -}}
+{{- if eq $variable.name "SSCSI_NODE_ARGS" -}}
+{{- range $flag, $cure := $flags -}}
+{{- if regexMatch (printf "(^|[\\s'\"])--?%s([=\\s'\"]|$)" $flag) ($variable.value | default "") -}}
+{{- $wrong = append $wrong (printf "linux.env: the chart sets SSCSI_NODE_ARGS' flag --%s itself: %s" $flag $cure) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -46,6 +81,14 @@
 {{- $wrong = append $wrong (printf "%s: %s is what pods are found by, and it is %s; choose another label, or see nameOverride" $where $key $value) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{- $audiences := list -}}
+{{- range $request := $values.tokenRequests -}}
+{{- if has $request.audience $audiences -}}
+{{- $wrong = append $wrong (printf "tokenRequests: the audience %q is there twice; name each once" $request.audience) -}}
+{{- end -}}
+{{- $audiences = append $audiences $request.audience -}}
 {{- end -}}
 
 {{- if $values.serviceAccountTokenInSecrets -}}
@@ -61,6 +104,8 @@
 {{- range $name := list "podMonitor" "serviceMonitor" -}}
 {{- if and (get $values $name).enabled (not $port) -}}
 {{- $wrong = append $wrong (printf "%s.enabled: there is no metrics page to read; set linux.metricsAddr to :8095" $name) -}}
+{{- else if and (get $values $name).enabled (regexMatch "^(127[.]|localhost:|\\[::1\\]:)" $linux.metricsAddr) -}}
+{{- $wrong = append $wrong (printf "%s.enabled: the metrics page at %s is for the pod itself only; set linux.metricsAddr to :%s" $name $linux.metricsAddr $port) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $values.podMonitor.enabled $values.serviceMonitor.enabled -}}

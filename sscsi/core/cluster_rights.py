@@ -11,8 +11,10 @@ from sscsi.errors import ReviewRefusedError
 
 SUBJECT = "Rights"
 """What findings about rights are about, where findings are told by subject."""
-APPLY_RBAC = "kubectl apply -f deploy/rbac.yaml"
-_APPLY_SYNCING = "kubectl apply -f deploy/rbac-secretprovidersyncing.yaml"
+APPLY_RBAC = "kubectl apply -f deploy/rbac.yaml (with the chart: rbac.install=true)"
+_APPLY_SYNCING = (
+    "kubectl apply -f deploy/rbac-secretprovidersyncing.yaml (with the chart: syncSecret.enabled=true)"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

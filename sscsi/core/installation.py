@@ -15,7 +15,7 @@ _OK, _FORBIDDEN, _NOT_FOUND = 200, 403, 404
 _STORAGE_VERSION = VERSIONS[0]
 _PROXY = "ask again; when a proxy answers in the API server's place, see HTTPS_PROXY and NO_PROXY"
 APPLY_CSIDRIVER = "kubectl apply -f deploy/csidriver.yaml"
-APPLY_CRDS = "kubectl apply --server-side -f deploy/crds"
+APPLY_CRDS = "kubectl apply --server-side --force-conflicts -f deploy/crds"
 KIND_FIELDS = {CLASS_KIND: CLASS_FIELDS, STATUS_KIND: STATUS_FIELDS}
 """The fields of each of our kinds."""
 

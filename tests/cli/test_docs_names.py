@@ -52,6 +52,7 @@ FLAGS_OF_OTHERS = {
     "set",
     "type",
     "server-side",
+    "force-conflicts",
     "ignore-not-found",
     "for",
     "condition",

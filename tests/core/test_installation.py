@@ -174,7 +174,7 @@ class TestCRDs:
         served = [{"version": version} for version in versions]
         (word,) = self.words(group={"kind": "APIGroup", "versions": served})
         assert (word.outcome, word.found.endswith(seen)) == (Outcome.FAIL, True), word
-        assert word.cure == "kubectl apply --server-side -f deploy/crds"
+        assert word.cure == "kubectl apply --server-side --force-conflicts -f deploy/crds"
 
     def test_none_at_all(self) -> None:
         (word,) = self.words(group=None)

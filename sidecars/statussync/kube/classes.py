@@ -19,7 +19,7 @@ from sscsi.errors import ClassInvalidError, ClassNotFoundError, ClusterUnavailab
 from sscsi.ports import ClassName
 
 _PLURAL = "secretproviderclasses"
-_NO_RIGHT = "the service account may not read classes: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml)"
+_NO_RIGHT = "the service account may not read classes: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml; with the chart: rbac.install=true)"
 # A look-up outlives the volume that it was for by this long: its pod's publish may be under way.
 _FORGET_SECONDS = 120.0
 

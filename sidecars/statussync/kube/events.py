@@ -29,7 +29,7 @@ _CALL_SECONDS = 5.0
 _PAUSES_SECONDS = (1.0, 4.0)
 # Without the right, or in a namespace that is being deleted, nothing changes from one minute to the next.
 _FORBIDDEN_SECONDS = 300.0
-_NO_RIGHT = "the service account may not write Events: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml)"
+_NO_RIGHT = "the service account may not write Events: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml; with the chart: rbac.install=true)"
 
 
 class EventApi(Protocol):

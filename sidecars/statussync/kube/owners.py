@@ -21,7 +21,7 @@ _CALL_SECONDS = 10.0
 # It is being written just now, by another thread.
 _STATUS_SECONDS = 0.5
 _MAX_PODS = 1000
-_NO_RIGHT = "the service account may not read pods: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml)"
+_NO_RIGHT = "the service account may not read pods: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml; with the chart: rbac.install=true)"
 
 Reference = Mapping[str, str]
 

@@ -18,7 +18,7 @@ from sscsi.ports import PodName
 
 _FORBIDDEN_SECONDS = 300.0
 _NO_RIGHT = (
-    "the service account may not list and watch pods: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml); without it "
+    "the service account may not list and watch pods: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml; with the chart: rbac.install=true); without it "
     f"the annotation {REFRESH_AT} of pods has no effect (--pod-annotations=false: nobody asks)"
 )
 

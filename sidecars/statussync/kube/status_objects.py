@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _BASE = f"/apis/{GROUP}/v1"
 _PLURAL = "secretproviderclasspodstatuses"
-_NO_RIGHT = "the service account may not write status objects: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml)"
+_NO_RIGHT = "the service account may not write status objects: see the role secretproviderclasses-role (kubectl apply -f deploy/rbac.yaml; with the chart: rbac.install=true)"
 _CALL_SECONDS = 10.0
 _ATTEMPTS = 4
 # Nothing is removed, and no write decided on, before the first list.

@@ -368,3 +368,22 @@ class TestExtraObjects:
         rendered = render({"extraObjects": values})
         assert rendered.of("Secret")["metadata"]["name"] == f"{RELEASE}-x"
         assert rendered.of("ConfigMap")["metadata"]["name"] == f"{RELEASE}-two"
+
+
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        (
+            {"repository": "mirror.example.com/csi-secrets-store/driver", "tag": "v1.6.0"},
+            "mirror.example.com/csi-secrets-store/driver:v1.6.0",
+        ),
+        ({"tag": "v1.5.6"}, "localhost/sscsi/sscsi:v1.5.6"),
+    ],
+)
+def test_upstreams_image_in_a_values_file_gives_way_to_the_charts_and_the_notes_say_so(
+    image: dict[str, str], named: str
+) -> None:
+    rendered = render({"linux": {"image": image}})
+    assert rendered.container["image"] == render().container["image"]
+    assert f"* linux.image: no effect; {named} is upstream's driver" in rendered.notes
+    assert "linux.image: no effect" not in render().notes

@@ -8,13 +8,6 @@
 {{- $wrong = append $wrong "windows.enabled: there is no driver for Windows here, and an upgrade would delete upstream's Windows DaemonSet. Stay with upstream's chart where pods on Windows nodes have such volumes; else set it to false" -}}
 {{- end -}}
 
-{{- $image := $linux.image -}}
-{{- if hasSuffix "csi-secrets-store/driver" $image.repository -}}
-{{- $wrong = append $wrong (printf "linux.image.repository: %s is upstream's driver, which is another program. Take linux.image out of your values, or name the repository and tag that you have this driver at" $image.repository) -}}
-{{- else if and (eq $image.repository "localhost/sscsi/sscsi") (regexMatch "^v[0-9]" $image.tag) (not $image.digest) -}}
-{{- $wrong = append $wrong (printf "linux.image.tag: %s is a tag of upstream's driver. Take it out of your values" $image.tag) -}}
-{{- end -}}
-
 {{- $ours := dict
   "CSI_ENDPOINT" "it is the same in every pod"
   "KUBE_NODE_NAME" "it is the node's name"

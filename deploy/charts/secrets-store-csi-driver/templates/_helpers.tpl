@@ -32,9 +32,21 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{ mustMergeOverwrite $more (.Values.linux.podLabels | default dict) (include "sscsi.ownLabels" . | fromYaml) | toYaml }}
 {{- end }}
 
+{{/* What a values file of upstream's says of the image, which is of another program; nothing where it is none of upstream's. */}}
+{{- define "sscsi.upstreamsImage" -}}
+{{- with .Values.linux.image -}}
+{{- $isTag := and (eq .repository "localhost/sscsi/sscsi") (regexMatch "^v[0-9]" .tag) (not .digest) -}}
+{{- if or $isTag (hasSuffix "csi-secrets-store/driver" .repository) }}{{ .repository }}:{{ .tag }}{{ end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "sscsi.image" -}}
+{{- if include "sscsi.upstreamsImage" . -}}
+localhost/sscsi/sscsi:{{ .Chart.AppVersion }}
+{{- else -}}
 {{- with .Values.linux.image -}}
 {{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -137,7 +137,7 @@ class MountError(SscsiError):
 
 
 class PropagationError(SscsiError):
-    """A mount made here would not reach the host, so the pod would see an empty directory."""
+    """A mount made here would not reach the host, so the pod would see an empty directory; nor are the host's seen here."""
 
 
 class ContentNotProvenError(SscsiError):

@@ -60,6 +60,11 @@ class Mounter(Protocol):
     def check_reaches_host(self, target_path: str) -> None:
         """Raise PropagationError when a mount at `target_path` would not reach its pod; the text has the cure."""
 
+    def check_sees_host(self, target_path: str) -> None:
+        """Raise PropagationError when it is certain that what the host has mounted at `target_path` can't be seen here, and
+        so not be taken away; the text has the cure.
+        """
+
 
 class VolumeTree(Protocol):
     """The files of one volume, held by a descriptor of its root: whatever happens to the path, this stays.

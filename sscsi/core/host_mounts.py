@@ -113,13 +113,22 @@ def judge_target(target_path: str, nearest: str, entry: MountEntry | None, place
 
 def refusal(target_path: str, nearest: str, why: str) -> str:
     """What to say of a target path whose mount would stay here, with the cure."""
+    return f"a mount at {target_path} would not reach its pod: {_why_and_cure(target_path, nearest, why)}"
+
+
+def out_of_sight(target_path: str, nearest: str, why: str) -> str:
+    """What to say of a target path at which the host's mount can't be seen, with the cure."""
+    return f"what is mounted at {target_path} can't be seen from here: {_why_and_cure(target_path, nearest, why)}"
+
+
+def _why_and_cure(target_path: str, nearest: str, why: str) -> str:
     root = _root_of(target_path)
     pods = (
         f"kubelet's pods directory {root}/pods" if root else "kubelet's pods directory (below its --root-dir)"
     )
     value = f"={root}" if root else " must be kubelet's --root-dir"
     return (
-        f"a mount at {target_path} would not reach its pod: {nearest}: {why}. Give this container {pods} as hostPath and "
+        f"{nearest}: {why}. Give this container {pods} as hostPath and "
         f"volumeMount at that very path, with mountPropagation: Bidirectional ({CHART_VALUE}{value}); where there is no "
         "kubelet: --require-shared-propagation=false"
     )

@@ -10,7 +10,7 @@ import struct
 import threading
 
 from sscsi.core import host_mounts, log_keys, mount_info
-from sscsi.core.host_mounts import Reach
+from sscsi.core.host_mounts import Reach, Verdict
 from sscsi.core.mount_info import MountEntry
 from sscsi.errors import ConfigError, MountError, PropagationError, TargetPathError
 from sscsi.ports import ABSENT, PathState
@@ -144,31 +144,43 @@ class LinuxMounter:
             raise MountError(f"cannot unmount {path}: {_name(number)}")
 
     def check_reaches_host(self, target_path: str) -> None:
-        if not self._require_shared:
-            return
+        if self._require_shared and (judged := self._judge(target_path)):
+            verdict, nearest, key = judged
+            if verdict.reach is not Reach.REACHES:
+                text = host_mounts.refusal(target_path, nearest, verdict.why)
+                if verdict.reach is Reach.LOST or self._refuses_doubtful:
+                    raise PropagationError(text)
+                if key not in self._judged_mounts:
+                    log.warning(
+                        "pods may not see their volumes",
+                        extra={log_keys.PATH: nearest, log_keys.REASON: text},
+                    )
+            self._judged_mounts.add(key)
+
+    def check_sees_host(self, target_path: str) -> None:
+        if self._require_shared and (judged := self._judge(target_path)):
+            verdict, nearest, key = judged
+            if verdict.reach is Reach.LOST:
+                raise PropagationError(host_mounts.out_of_sight(target_path, nearest, verdict.why))
+            if verdict.reach is Reach.REACHES:
+                self._judged_mounts.add(key)
+
+    def _judge(self, target_path: str) -> tuple[Verdict, str, tuple[int, int]] | None:
+        """The verdict, the nearest directory above and its mount's key; None for a place that was judged before."""
         parent = os.path.dirname(target_path)
         nearest = self._nearest_directory(parent)
         state = self.look(nearest)
         # The kernel gives a mount's id to another after it is gone, but hardly with the same file system.
         key = (state.mount_id, state.device)
         if key in self._judged_mounts and nearest == parent:
-            return
+            return None
         entries = own_mounts()
-        verdict = host_mounts.judge_target(
-            target_path,
+        entry = host_mounts.find_mount(entries, state.mount_id)
+        return (
+            host_mounts.judge_target(target_path, nearest, entry, host_mounts.pod_place(entries)),
             nearest,
-            host_mounts.find_mount(entries, state.mount_id),
-            host_mounts.pod_place(entries),
+            key,
         )
-        if verdict.reach is not Reach.REACHES:
-            text = host_mounts.refusal(target_path, nearest, verdict.why)
-            if verdict.reach is Reach.LOST or self._refuses_doubtful:
-                raise PropagationError(text)
-            if key not in self._judged_mounts:
-                log.warning(
-                    "pods may not see their volumes", extra={log_keys.PATH: nearest, log_keys.REASON: text}
-                )
-        self._judged_mounts.add(key)
 
     def _nearest_directory(self, path: str) -> str:
         while path != "/" and not self.look(path).exists:

@@ -1,7 +1,7 @@
 """NodeUnpublishVolume: unmount until no mount is left, remove the directory, forget the record last.
 
 Kubelet repeats this call until it succeeds and the pod hangs in Terminating meanwhile, so nothing here fails
-because something is gone already. Nothing outside the target path is ever touched (CVE-2026-3865 was such a
+because something is gone already; but what can't be seen is not gone. Nothing outside the target path is ever touched (CVE-2026-3865 was such a
 clean-up): what is unmounted may be ours (`ownership`), and a directory is emptied only where its path has kubelet's
 exact shape, by descriptor.
 """
@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 from sscsi.core import log_keys
 from sscsi.core.target_path import clean_target_path, kubelet_volume
-from sscsi.errors import InvalidRequestError, MountError, SscsiError, TargetPathError
+from sscsi.errors import InvalidRequestError, MountError, PropagationError, SscsiError, TargetPathError
 from sscsi.node.ownership import check_may_unmount
 from sscsi.node.volumes import Volumes
 from sscsi.pb import csi_pb2
@@ -53,11 +53,13 @@ class Unpublisher:
         path = clean_target_path(request.target_path)
         with self._volumes.locked(path, wait_seconds=self._patience(path), waiting=self._waiting):
             try:
+                # Else a success would be a lie: the pod's mount stays on the host, and nobody asks again.
+                self._mounter.check_sees_host(path)
                 mounts = self._unmount_all(path)
                 self._remove_directory(path)
                 self._volumes.remove(path)
                 self._forget(path)
-            except (MountError, TargetPathError) as error:
+            except (MountError, PropagationError, TargetPathError) as error:
                 raise TargetPathError(
                     f"failed to clean and unmount target path {path}, err: {error}"
                 ) from error

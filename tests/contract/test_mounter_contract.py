@@ -294,6 +294,10 @@ class TestReachingTheHost:
     def test_nobody_asks_where_it_is_not_required(self, place: NodePlace) -> None:
         LinuxMounter(require_shared=False).check_reaches_host(place.target_path())
 
+    def test_what_is_doubtful_may_be_taken_away(self, place: NodePlace) -> None:
+        bind(place.base, place.base)
+        LinuxMounter(require_shared=True).check_sees_host(place.target_path())
+
     def test_a_mount_that_is_made_shared_later_is_seen_at_the_next_try(self, place: NodePlace) -> None:
         bind(place.base, place.base)
         mounter = LinuxMounter(require_shared=True)
@@ -343,6 +347,19 @@ class TestInAPod:
         assert f"the mount at {place.base} is not shared with the host" in text
         assert f"{place.base}/pods as hostPath and volumeMount" in text
         assert f"chart value linux.kubeletRootDir={place.base})" in text
+
+    def test_what_the_host_has_mounted_is_not_said_to_be_gone_where_it_cannot_be_seen(
+        self, place: NodePlace
+    ) -> None:
+        bind(place.base, place.base)
+        mounter = LinuxMounter(require_shared=True, refuses_doubtful=False)
+        path = place.target_path()
+        with pytest.raises(PropagationError) as refusal:
+            mounter.check_sees_host(path)
+        assert str(refusal.value).startswith(f"what is mounted at {path} can't be seen from here: ")
+        assert f"chart value linux.kubeletRootDir={place.base})" in str(refusal.value)
+        share(place.base)
+        mounter.check_sees_host(path)
 
     def test_the_containers_root_is_refused(self) -> None:
         path = "/no such root/pods/u/volumes/kubernetes.io~csi/v/mount"

@@ -48,12 +48,22 @@ def test_a_wrong_kubelet_root_is_named_to_the_pod_in_the_log_and_by_the_doctor(
     namespace: Namespace, driver: Driver, figures: Figures
 ) -> None:
     namespace.add_class(provider="file")
+    leaving = namespace.add_pod("leaving")
     # As kubelet's pods, it is on a mount that is shared: else the runtime would refuse the container.
     with patched(driver, path=f"{KUBELET_ROOT}/other/pods"):
         assert_told(namespace, driver, KUBELET_ROOT)
+        # What can't be seen is not said to be gone.
+        namespace.kubectl("delete", "pod", leaving.name, "--wait=false")
+        wait_until(
+            lambda: f"what is mounted at {leaving.directory}" in driver.log(),
+            "the log says so",
+            seconds=SECONDS,
+        )
+        assert leaving.mounts()
     with figures.timed("Ready after it was mended"):
         namespace.pod("told").wait_ready()
     assert namespace.pod("told").read() == "from-a-file"
+    leaving.wait_gone()
 
 
 def test_a_csidriver_of_another_shape_is_named_in_the_log_and_by_the_doctor(

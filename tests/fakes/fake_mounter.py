@@ -75,6 +75,11 @@ class FakeMounter:
         if self.private:
             raise PropagationError(f"a mount below {target_path} would not reach the host")
 
+    def check_sees_host(self, target_path: str) -> None:
+        self._fail("check_sees_host")
+        if self.private:
+            raise PropagationError(f"what is mounted at {target_path} can't be seen from here")
+
     def _fail(self, method: str) -> None:
         if method in self.failures:
             raise self.failures[method]

@@ -120,7 +120,9 @@ def test_upstreams_crds(installed: Installed) -> None:
         older = installed.amiss()
         assert "spec.secretObjects[].data[].jsonKey" in older[0].found
         assert "status.conditions" in older[1].found
-        assert all("kubectl apply --server-side --force-conflicts -f deploy/crds" in word.cure for word in older)
+        assert all(
+            "kubectl apply --server-side --force-conflicts -f deploy/crds" in word.cure for word in older
+        )
         assert installed.doctor() == older
 
 

@@ -39,6 +39,7 @@ ERRORS: dict[str, type[SscsiError]] = {
     "Mounter.mount_tmpfs": MountError,
     "Mounter.unmount": MountError,
     "Mounter.check_reaches_host": PropagationError,
+    "Mounter.check_sees_host": PropagationError,
     "RecordStore.write": RecordError,
     "RecordStore.delete": RecordError,
 }

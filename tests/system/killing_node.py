@@ -34,7 +34,7 @@ VARIABLE = "SSCSI_TEST_TRAP"
 T = TypeVar("T")
 
 READ_ONLY: Mapping[type, frozenset[str]] = {
-    Mounter: frozenset({"look", "check_reaches_host"}),
+    Mounter: frozenset({"look", "check_reaches_host", "check_sees_host"}),
     FileTrees: frozenset({"open", "usage"}),
     VolumeTree: frozenset({"read_root", "read_data_link", "list_directory", "read_version", "list_files"}),
     RecordStore: frozenset(),

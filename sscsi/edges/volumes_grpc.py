@@ -42,11 +42,15 @@ class VolumesClient:
                 return
             call = self._stub.Watch(sscsi_pb2.WatchRequest(notices=True), timeout=self._watch_seconds)
             self._call = call
+        heard = False
         try:
             for response in call:
+                heard = True
                 yield _change(response)
         except grpc.RpcError as error:
-            if not self._closed and call.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            # A room that serves begins with a snapshot; one that took the call and says nothing hangs.
+            is_over = heard and call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            if not self._closed and not is_over:
                 raise self._unavailable(call.code()) from error
         else:
             raise RoomUnavailableError(f"the node room at {self._socket_path} is stopping")

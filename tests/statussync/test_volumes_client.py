@@ -66,8 +66,16 @@ def test_a_node_room_that_stops_ends_the_watch_with_an_error(node: FakeNodeRoom)
 
 
 def test_a_watch_ends_in_good_order_when_its_time_is_over(node: FakeNodeRoom) -> None:
-    client = VolumesClient(node.socket_path, watch_seconds=0.3)
+    client = VolumesClient(node.socket_path, watch_seconds=2.0)
     assert [change.snapshot for change in client.watch()] == [True]
+    client.close()
+
+
+def test_a_node_room_that_takes_the_watch_and_says_nothing_is_not_heard(node: FakeNodeRoom) -> None:
+    node.mute = True
+    client = VolumesClient(node.socket_path, watch_seconds=0.2)
+    with pytest.raises(RoomUnavailableError, match="does not answer at .* \\(DEADLINE_EXCEEDED\\)"):
+        next(client.watch())
     client.close()
 
 
@@ -128,7 +136,7 @@ def test_closing_ends_an_ask_that_waits(node: FakeNodeRoom) -> None:
 
 def test_a_change_whose_message_was_lost_comes_with_the_next_snapshot(node: FakeNodeRoom) -> None:
     seen: list[VolumeChange] = []
-    client = VolumesClient(node.socket_path, watch_seconds=0.3)
+    client = VolumesClient(node.socket_path, watch_seconds=2.0)
     watch = VolumeWatch(client, seen.append, lambda: None)
     stop = threading.Event()
     runner = threading.Thread(target=watch.run, args=(stop,))

@@ -32,10 +32,16 @@ def registration_sockets(directory: str) -> list[str]:
 
 def who_tells(directory: str, names: Sequence[str], driver_name: str, timeout_seconds: float) -> list[str]:
     """Which of the sockets tell that name of a driver."""
+    told = told_names(directory, names, timeout_seconds)
+    return [name for name, other in told.items() if other == driver_name]
+
+
+def told_names(directory: str, names: Sequence[str], timeout_seconds: float) -> dict[str, str]:
+    """The driver's name by socket, as each tells it; empty for one that does not answer."""
     names = names[:_MAX_SOCKETS]
     with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
         told = pool.map(lambda name: _registered_name(os.path.join(directory, name), timeout_seconds), names)
-        return [name for name, other in zip(names, told, strict=True) if other == driver_name]
+        return dict(zip(names, told, strict=True))
 
 
 def twice_word(driver_name: str, names: Sequence[str]) -> Word:
@@ -66,6 +72,7 @@ class Namesakes:
         self._clock = clock
         self._asked: tuple[str, frozenset[tuple[str, int]]] | None = None
         self._asked_at = 0.0
+        self._all_answered = False
         self._said = ""
         self._asking: threading.Thread | None = None
 
@@ -83,16 +90,20 @@ class Namesakes:
             # The registration itself says what is wrong with the directory.
             return
         now = self._clock()
-        if (driver_name, present) == self._asked and now - self._asked_at < _AGAIN_SECONDS:
+        # Whoever has answered is not asked again: a registrar may take each question for kubelet's.
+        is_over = self._all_answered or now - self._asked_at < _AGAIN_SECONDS
+        if (driver_name, present) == self._asked and is_over:
             return
-        self._asked, self._asked_at = (driver_name, present), now
+        self._asked, self._asked_at, self._all_answered = (driver_name, present), now, False
         self._asking = threading.Thread(
             target=self._ask, args=(driver_name, own_name, names), name="namesakes", daemon=True
         )
         self._asking.start()
 
     def _ask(self, driver_name: str, own_name: str, names: Sequence[str]) -> None:
-        others = who_tells(self._directory, names, driver_name, self._timeout_seconds)
+        told = told_names(self._directory, names, self._timeout_seconds)
+        self._all_answered = all(told.values())
+        others = [name for name, other in told.items() if other == driver_name]
         word = twice_word(driver_name, [own_name, *others]) if others else None
         problem = f"{word.found}; {word.cure}" if word else ""
         if problem and problem != self._said:

@@ -81,7 +81,7 @@ def test_a_driver_of_another_name_and_a_socket_that_nobody_serves_are_nothing(
 
 
 @pytest.mark.parametrize("own_name", ["", f"{NAME}-reg.sock"])
-def test_sockets_are_asked_when_they_are_new_or_a_minute_has_passed(
+def test_sockets_are_asked_when_they_are_new_and_each_minute_while_one_does_not_answer(
     place: Place, ours: Ours, own_name: str
 ) -> None:
     now, told = [0.0], [0]
@@ -105,3 +105,10 @@ def test_sockets_are_asked_when_they_are_new_or_a_minute_has_passed(
     look(2)
     now[0] += 61.0
     look(3)
+    # Whoever answered is not asked again: a registrar may take each question for kubelet's.
+    place.remove("new-reg.sock")
+    look(4)
+    now[0] += 61.0
+    namesakes.look(NAME, own_name)
+    assert "namesakes" not in {thread.name for thread in threading.enumerate()}
+    assert told[0] == (4 if own_name else 0)

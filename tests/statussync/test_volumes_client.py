@@ -74,7 +74,7 @@ def test_a_watch_ends_in_good_order_when_its_time_is_over(node: FakeNodeRoom) ->
 def test_a_node_room_that_takes_the_watch_and_says_nothing_is_not_heard(node: FakeNodeRoom) -> None:
     node.mute = True
     client = VolumesClient(node.socket_path, watch_seconds=0.2)
-    with pytest.raises(RoomUnavailableError, match="does not answer at .* \\(DEADLINE_EXCEEDED\\)"):
+    with pytest.raises(RoomUnavailableError, match=r"does not answer at .* \(DEADLINE_EXCEEDED\)"):
         next(client.watch())
     client.close()
 

@@ -239,7 +239,7 @@ def test_while_upstreams_other_daemonset_has_the_node_we_wait_and_say_so(
             "ours says so",
             seconds=SECONDS,
         )
-        assert "registration" in failing(driver)
+        wait_until(lambda: "registration" in failing(driver), "the doctor says so", seconds=SECONDS)
         other = namespace.add_pod("other")
         assert other.read(OBJECT) == "first"
         # Upstream's object for it, which is none of ours to remove.

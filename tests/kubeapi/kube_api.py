@@ -39,7 +39,7 @@ class KubeApi:
         self.url = control_plane.url
         self.ca_file = control_plane.ca_file
         self._pool = urllib3.PoolManager(
-            ca_certs=control_plane.ca_file, retries=False, timeout=30.0, maxsize=8
+            ca_certs=control_plane.ca_file, retries=False, timeout=180.0, maxsize=8
         )
         self.admin_kubeconfig = self._write_kubeconfig(control_plane.admin_token)
 

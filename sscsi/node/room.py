@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 
 import grpc
@@ -259,17 +259,16 @@ class NodeRoom:
                 pool=self._pool,
                 interceptors=self._interceptors(),
             )
-        return SocketServer(
-            config.endpoint.address,
-            mode=_ROOT_ONLY,
-            add_services=self._add_csi,
-            pool=self._pool,
-            interceptors=self._interceptors(),
-            on_wait=self._state.wait_for,
-        )
+        return self._socket(config.endpoint.address, _ROOT_ONLY, self._add_csi, on_wait=self._state.wait_for)
 
     def _socket(
-        self, path: str, mode: int, add_services: AddServices, answers: ErrorCodes = NO_ANSWERS
+        self,
+        path: str,
+        mode: int,
+        add_services: AddServices,
+        answers: ErrorCodes = NO_ANSWERS,
+        *,
+        on_wait: Callable[[str], None] | None = None,
     ) -> SocketServer:
         return SocketServer(
             path,
@@ -277,6 +276,7 @@ class NodeRoom:
             add_services=add_services,
             pool=self._pool,
             interceptors=self._interceptors(answers),
+            on_wait=on_wait,
         )
 
     def _families(self) -> list[Family]:

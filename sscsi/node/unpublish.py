@@ -1,9 +1,9 @@
 """NodeUnpublishVolume: unmount until no mount is left, remove the directory, forget the record last.
 
 Kubelet repeats this call until it succeeds and the pod hangs in Terminating meanwhile, so nothing here fails
-because something is gone already; but what can't be seen is not gone. Nothing outside the target path is ever touched (CVE-2026-3865 was such a
-clean-up): what is unmounted may be ours (`ownership`), and a directory is emptied only where its path has kubelet's
-exact shape, by descriptor.
+because something is gone already; but what can't be seen is not gone. Nothing outside the target path is ever
+touched (CVE-2026-3865 was such a clean-up): what is unmounted may be ours (`ownership`), and a directory is emptied
+only where its path has kubelet's exact shape, by descriptor.
 """
 
 import logging

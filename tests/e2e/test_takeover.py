@@ -15,7 +15,7 @@ from tests.cluster.csi_node import CsiNode
 from tests.cluster.figures import Figures
 from tests.cluster.real_cluster import KUBELET_ROOT, RealCluster
 from tests.e2e import upstream as upstreams
-from tests.e2e.driver import DAEMON_SET, NAMESPACE, PYTHON, ROTATION, SECONDS, Driver
+from tests.e2e.driver import DAEMON_SET, NAMESPACE, ROTATION, SECONDS, Driver
 from tests.e2e.node import Node
 from tests.e2e.store import Store
 from tests.e2e.upstream import Upstream
@@ -95,12 +95,7 @@ def records(cluster: RealCluster) -> list[str]:
 
 def failing(driver: Driver) -> list[str]:
     """The checks of `sscsi doctor` that fail."""
-    program = (
-        "import subprocess, sys; "
-        "sys.stdout.buffer.write(subprocess.run(['sscsi', 'doctor', '--json'], stdout=-1).stdout)"
-    )
-    findings = json.loads(driver.run(PYTHON, "-c", program))["findings"]
-    return [found["check"] for found in findings if found["outcome"] == "fail"]
+    return [found["check"] for found in driver.doctor()["findings"] if found["outcome"] == "fail"]
 
 
 def wait_owners(namespace: Namespace, *kinds: str) -> None:
